@@ -1,0 +1,161 @@
+"""The bands in use, highest first, and what they share: totals, ceilings, lanes and the cap on flows.
+
+Bands follow the objectives and the configuration; band 0 is always there, and a band with work stays until it
+is empty, so a priority whose objective has just gone still gets its turn.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from epp.core.band import Band, Lane
+from epp.core.eligibility import ANY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from epp.core.eligibility import Eligibility
+    from epp.core.guard import PolicyGuard
+    from epp.core.ledger import Endpoint, Ledger
+    from epp.core.policy import FlowControlPolicy
+
+
+class Bands:
+    """All bands of one controller."""
+
+    __slots__ = (
+        "_bands",
+        "_endpoints",
+        "_guard",
+        "_ledger",
+        "_policy",
+        "_provided",
+        "_wanted",
+        "in_order",
+        "queued_bytes",
+        "queued_requests",
+    )
+
+    in_order: tuple[Band, ...]
+    """Highest priority first."""
+    queued_requests: int
+    """Over all bands; the controller keeps it."""
+    queued_bytes: int
+
+    def __init__(self, policy: FlowControlPolicy, ledger: Ledger, guard: PolicyGuard, *, now: float) -> None:
+        self._policy = policy
+        self._ledger = ledger
+        self._guard = guard
+        self._wanted: frozenset[int] = frozenset()
+        self._provided: frozenset[int] = frozenset()
+        self._bands: dict[int, Band] = {}
+        self._endpoints: set[Endpoint] = set()
+        self.queued_requests = 0
+        self.queued_bytes = 0
+        self.provision(frozenset(), now)
+
+    def __iter__(self) -> Iterator[Band]:
+        """Highest priority first."""
+        return iter(self.in_order)
+
+    def __getitem__(self, priority: int) -> Band:
+        """The band of a priority in use."""
+        return self._bands[priority]
+
+    def below(self, band: Band) -> list[Band]:
+        """The bands with work below `band`, lowest first."""
+        lower = [each for each in self if each.priority < band.priority and each.queued_requests]
+        lower.reverse()
+        return lower
+
+    # ------------------------------------------------------------- coming and going
+
+    def provision(self, wanted: frozenset[int], now: float) -> None:
+        """The objectives give these priorities now."""
+        self._wanted = wanted
+        self._provided = wanted | self._policy.bands.keys() | {0}
+        kept = {priority for priority, band in self._bands.items() if band.queued_requests}
+        self._bands = {
+            priority: self._bands.get(priority) or self._new(priority)
+            for priority in sorted(self._provided | kept, reverse=True)
+        }
+        self._set_ceilings(now)
+
+    def get_or_add(self, priority: int, now: float) -> Band:
+        """The band of any priority: one that nothing provides for lasts as long as it has work."""
+        band = self._bands.get(priority)
+        if band is None:
+            band = self._new(priority)
+            self._bands = dict(sorted([*self._bands.items(), (priority, band)], reverse=True, key=_priority))
+            self._set_ceilings(now)
+        return band
+
+    def retire(self, now: float) -> None:
+        """Drop the empty bands that nothing provides for."""
+        if len(self._bands) == len(self._provided):
+            return
+        kept = {
+            priority: band
+            for priority, band in self._bands.items()
+            if band.queued_requests or priority in self._provided
+        }
+        if len(kept) < len(self._bands):
+            self._bands = kept
+            self._set_ceilings(now)
+
+    def adopt(self, policy: FlowControlPolicy, now: float) -> None:
+        """Another configuration is in force."""
+        self._policy = policy
+        for band in self:
+            band.adopt(policy.band(band.priority), self._guard)
+        self.provision(self._wanted, now)
+
+    def _new(self, priority: int) -> Band:
+        return Band(priority, self._policy.band(priority), endpoint_count=len(self._endpoints))
+
+    def _set_ceilings(self, now: float) -> None:
+        self.in_order = tuple(self._bands.values())
+        ceilings = self._guard.ceilings(self._policy.ceiling, tuple(self._bands))
+        for band, ceiling in zip(self, ceilings, strict=True):
+            band.ceiling = ceiling
+        self._ledger.configure(self._policy, ceilings, now)
+
+    # --------------------------------------------------------------- lanes and flows
+
+    def lane(self, band: Band, eligibility: Eligibility, need: int) -> Lane | None:
+        """The band's lane for such requests; None if it would be one subset too many."""
+        lane = band.lanes.get((eligibility, need))
+        if lane is None:
+            eligible = None
+            if eligibility != ANY:
+                if self.lane_count() >= self._policy.max_lanes:
+                    return None
+                eligible = self._resolve(eligibility)
+            lane = band.lanes[(eligibility, need)] = Lane(eligibility, need, eligible)
+        return lane
+
+    def lane_count(self) -> int:
+        """Lanes over all bands."""
+        return sum(len(band.lanes) for band in self)
+
+    def may_mint_flow(self) -> bool:
+        """Whether one more tenant may have a flow of its own."""
+        return sum(len(band.flows) for band in self) < self._policy.max_flows
+
+    def endpoints_changed(self) -> None:
+        """The pool's endpoints changed: virtual times and eligibilities follow."""
+        listed = set(self._ledger.listed.values())
+        joined, left = listed - self._endpoints, self._endpoints - listed
+        self._endpoints = listed
+        for band in self:
+            band.endpoints_changed(len(listed), joined=joined, left=left)
+            for lane in band.lanes.values():
+                if lane.eligible is not None:
+                    lane.eligible = self._resolve(lane.eligibility)
+
+    def _resolve(self, eligibility: Eligibility) -> dict[Endpoint, None]:
+        return {each: None for each in self._ledger.listed.values() if eligibility.admits(each.spec)}
+
+
+def _priority(entry: tuple[int, Band]) -> int:
+    return entry[0]

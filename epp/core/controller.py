@@ -1,0 +1,409 @@
+"""The controller: events in, actions out, and nothing else changes it.
+
+Rules of this file:
+
+- `handle` is the only mutator. It takes the time as an argument, never sleeps, never fails for load.
+- Every event is followed by one drain pass: while some queued request may run somewhere, the highest such band,
+  whose turn it is in it, its first item, an endpoint with room; reserve; next. There is no fast path: an arrival
+  is queued and then the pass runs, so a newcomer can't overtake by construction.
+- Bands are drained from the highest down. A lower band is looked at only once no endpoint has room for any item of
+  the bands above it; since ceilings never rise downwards, that is strictness (promise 1).
+- Caps are enforced after the pass, so a full queue never refuses work that could run.
+- One call makes at most `STEP` decisions and then asks to be woken at once, so nothing stalls the loop
+  (promise 7). Newcomers of higher priority get in between, as they should.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, assert_never
+
+from epp.core import caps
+from epp.core.accounting import accrue
+from epp.core.actions import Action, Dispatch, Reason, Refuse, ScrapeNow, WakeAt
+from epp.core.band import Item
+from epp.core.bands import Bands
+from epp.core.check import BrokenPromiseError, check_books, check_ledger, check_served
+from epp.core.clocks import WaitClocks
+from epp.core.eligibility import ANY
+from epp.core.events import (
+    Arrived,
+    Cancelled,
+    DeliveryFailed,
+    Draining,
+    Ended,
+    EndpointsChanged,
+    Event,
+    ObjectivesChanged,
+    PolicyChanged,
+    Scraped,
+    Tick,
+)
+from epp.core.guard import PolicyGuard
+from epp.core.ledger import Ledger
+from epp.core.policy import ItemView
+from epp.core.statistics import Statistics
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from epp.core.band import Band, Lane
+    from epp.core.eligibility import Eligibility
+    from epp.core.endpoint import EndpointView
+    from epp.core.ledger import Endpoint, Room
+    from epp.core.policy import FlowControlPolicy
+
+STEP = 64
+"""Decisions (dispatches, expiries, refusals) in one call at most."""
+
+
+class _Reservation:
+    """A dispatched request, until its stream ends."""
+
+    __slots__ = ("band", "cost", "endpoint", "flow", "lifts", "need", "tokens")
+
+    def __init__(self, item: Item, band: Band, endpoint: Endpoint, cost: float) -> None:
+        self.band = band
+        self.flow = item.flow
+        self.lifts = item.flow.lifts
+        self.endpoint = endpoint
+        self.need = item.request.need
+        self.tokens = item.request.charge_tokens if item.request.need else 0
+        self.cost = cost
+
+
+class Controller:
+    """Flow control for one pool."""
+
+    def __init__(self, policy: FlowControlPolicy, *, now: float) -> None:
+        self._policy = policy
+        self._guard = PolicyGuard()
+        self._ledger = Ledger(policy, self._guard)
+        self._clocks = WaitClocks(now)
+        self._now = now
+        self._sequence = 0
+        self._draining = False
+        self._more_to_do = False
+        self._bands = Bands(policy, self._ledger, self._guard, now=now)
+        self._queued: dict[int, Item] = {}
+        self._by_sequence: dict[int, Item] = {}
+        self._running: dict[int, _Reservation] = {}
+        self._idle_eligible_slot_s = 0.0
+        self._ceiling_slot_s = 0.0
+
+    # ================================================================ the one way in
+
+    def handle(self, event: Event, now: float) -> list[Action]:
+        """Take in what happened at `now` and return what to do about it, in order."""
+        actions: list[Action] = []
+        self._advance(now)
+        budget = self._expire(STEP, actions)
+        self._apply(event, actions)
+        budget = self._shut_down(budget, actions) if self._draining else self._drain(budget, actions)
+        if type(event) is Arrived:
+            self._enforce_caps(event, actions)
+        self._more_to_do = budget <= 0 and bool(self._queued)
+        if self._queued:
+            actions.extend([ScrapeNow(endpoint.spec.key) for endpoint in self._ledger.ask(self._now)])
+            wake_s = self._next_wake_s()
+            if wake_s < inf:
+                actions.append(WakeAt(wake_s))
+        return actions
+
+    def _apply(self, event: Event, actions: list[Action]) -> None:
+        now = self._now
+        match event:
+            case Arrived():
+                self._arrived(event, actions)
+            case Ended() | Cancelled() | DeliveryFailed():
+                self._gone(event)
+            case Scraped():
+                self._ledger.scraped(event, now)
+            case EndpointsChanged():
+                self._endpoints_changed(event)
+            case ObjectivesChanged():
+                self._bands.provision(event.priorities, now)
+            case PolicyChanged():
+                self._policy_changed(event.policy)
+            case Draining():
+                self._draining = True
+            case Tick():
+                pass
+            case _:
+                assert_never(event)
+
+    # ===================================================================== the time
+
+    def _advance(self, now: float) -> None:
+        elapsed_s = now - self._now
+        if elapsed_s > 0:
+            if self._queued:
+                idle = accrue(self._bands.in_order, self._ledger, elapsed_s)
+                self._idle_eligible_slot_s += idle.eligible_s
+                self._ceiling_slot_s += idle.ceiling_s
+            self._now = now
+        self._ledger.expire_knowledge(self._now)
+
+    def _expire(self, budget: int, actions: list[Action]) -> int:
+        """Refuse what has waited too long, the longest overdue first."""
+        if not self._queued:
+            return budget
+        heap = self._clocks.running()
+        while budget > 0:
+            first = heap.first(self._by_sequence)
+            if first is None or self._clocks.due_s(first[0]) > self._now:
+                break
+            self._refuse(self._by_sequence[first[1]], self._expiry_reason(), actions)
+            budget -= 1
+        return budget
+
+    def _expiry_reason(self) -> Reason:
+        return Reason.NO_ENDPOINTS if self._clocks.pool_is_empty else Reason.TTL_EXPIRED
+
+    def _is_due(self, item: Item) -> bool:
+        key_s = item.empty_key_s if self._clocks.pool_is_empty else item.busy_key_s
+        return key_s is not None and self._clocks.due_s(key_s) <= self._now
+
+    def _next_wake_s(self) -> float:
+        if self._more_to_do:
+            return self._now
+        wake_s = min(self._ledger.next_ask_s(), self._ledger.next_stale_s())
+        first = self._clocks.running().first(self._by_sequence)
+        if first is not None:
+            wake_s = min(wake_s, self._clocks.due_s(first[0]))
+        return wake_s
+
+    # =================================================================== the events
+
+    def _arrived(self, request: Arrived, actions: list[Action]) -> None:
+        if request.request_id in self._queued or request.request_id in self._running:
+            raise ValueError(f"request_id {request.request_id} is in use: ids must be unique")
+        if self._draining:
+            actions.append(Refuse(request.request_id, Reason.SHUTTING_DOWN, 0.0, 1))
+            return
+        if self._can_never_run(request.eligibility):
+            actions.append(Refuse(request.request_id, Reason.NO_ENDPOINTS, 0.0, None))
+            return
+        band = self._bands.get_or_add(request.priority, self._now)
+        lane = self._bands.lane(band, request.eligibility, request.need)
+        if lane is None:
+            actions.append(Refuse(request.request_id, Reason.SATURATED, 0.0, self._retry_after_s(band)))
+            return
+        self._queue(request, band, lane)
+
+    def _can_never_run(self, eligibility: Eligibility) -> bool:
+        """Restricted to a subset that is empty or foreign. An empty pool may still grow one."""
+        if eligibility is ANY or eligibility == ANY:
+            return False
+        if not self._ledger.listed:
+            return not getattr(eligibility, "entries", None)
+        return not any(eligibility.admits(each.spec) for each in self._ledger.listed.values())
+
+    def _queue(self, request: Arrived, band: Band, lane: Lane) -> None:
+        now, clocks = self._now, self._clocks
+        self._sequence += 1
+        ttl_s = self._policy.ttl_s if request.ttl_s is None else request.ttl_s
+        hold_s = self._policy.hold_s
+        if request.ttl_s:
+            hold_s = min(hold_s, request.ttl_s) if hold_s else request.ttl_s
+        view = ItemView(
+            self._sequence,
+            now,
+            now + ttl_s if ttl_s else None,
+            request.size_bytes,
+            request.charge_tokens,
+            request.facts,
+        )
+        order_key = self._guard.order_key(band.policy.ordering, view)
+        flow = band.flow_for(request.fairness_id, self._bands.may_mint_flow)
+        item = Item(request, view, order_key, lane, flow)
+        if ttl_s:
+            item.busy_key_s = clocks.busy_key(now) + ttl_s
+            clocks.busy.add(item.busy_key_s, self._sequence)
+        if hold_s:
+            item.empty_key_s = clocks.empty_key(now) + hold_s
+            clocks.empty.add(item.empty_key_s, self._sequence)
+        self._queued[request.request_id] = item
+        self._by_sequence[self._sequence] = item
+        self._bands.queued_requests += 1
+        self._bands.queued_bytes += request.size_bytes
+        band.add(item, self._guard)
+
+    def _gone(self, event: Ended | Cancelled | DeliveryFailed) -> None:
+        item = self._queued.get(event.request_id)
+        if item is not None:
+            if not isinstance(event, Ended):
+                self._forget(item)
+                self._bands[item.request.priority].take(item, self._guard)
+            return
+        reservation = self._running.pop(event.request_id, None)
+        if reservation is None:
+            return
+        self._ledger.release(
+            reservation.endpoint, need=reservation.need, tokens=reservation.tokens, now=self._now
+        )
+        if isinstance(event, DeliveryFailed):
+            reservation.band.refund(reservation.flow, reservation.cost, reservation.lifts, self._guard)
+
+    def _endpoints_changed(self, event: EndpointsChanged) -> None:
+        if self._ledger.enlist(event.endpoints, self._now):
+            self._clocks.switch(pool_is_empty=not self._ledger.listed, now=self._now)
+            self._bands.endpoints_changed()
+
+    def _policy_changed(self, policy: FlowControlPolicy) -> None:
+        self._policy = policy
+        self._bands.adopt(policy, self._now)
+
+    # =============================================================== the drain pass
+
+    def _drain(self, budget: int, actions: list[Action]) -> int:
+        everywhere = self._ledger.full_room.views
+        for band in self._bands.in_order:
+            if not band.queued_requests or not (everywhere or band.queued_free):
+                continue
+            room = self._ledger.room(band.ceiling)
+            while budget > 0 and band.queued_requests:
+                ready = self._ready_lanes(band, room)
+                if not ready:
+                    break
+                budget = self._serve(band, room, ready, budget, actions)
+        self._bands.retire(self._now)
+        return budget
+
+    def _ready_lanes(self, band: Band, room: Room) -> list[Lane]:
+        """The lanes with an item that may run now somewhere."""
+        views = room.views
+        ready = []
+        for lane in band.lanes.values():
+            if lane.need:
+                usable = bool(views) if lane.eligible is None else not lane.eligible.keys().isdisjoint(views)
+            else:
+                usable = bool(self._ledger.listed if lane.eligible is None else lane.eligible)
+            if usable:
+                ready.append(lane)
+        return ready
+
+    def _serve(self, band: Band, room: Room, ready: list[Lane], budget: int, actions: list[Action]) -> int:
+        """Decide items of the ready lanes until one of them may have become unready."""
+        views = room.views
+        while budget > 0:
+            lane, item = self._next(ready)
+            budget -= 1
+            if self._is_due(item):
+                self._refuse(item, self._expiry_reason(), actions)
+                if not lane.items:
+                    break
+                continue
+            candidates = self._candidates(lane, room)
+            chosen = candidates[0]
+            if len(candidates) > 1:
+                chosen = self._guard.choose(self._policy.choice, candidates, item.request.facts)
+            endpoint = self._ledger.listed[chosen.spec.key]
+            self._dispatch(item, band, endpoint, actions)
+            if not lane.items or (lane.need and endpoint not in views):
+                break
+        return budget
+
+    @staticmethod
+    def _next(ready: list[Lane]) -> tuple[Lane, Item]:
+        """Whose turn it is among the ready lanes, which have work."""
+        best_lane, best = ready[0], ready[0].top()
+        for lane in ready[1:]:
+            top = lane.top()
+            if top[:2] < best[:2]:
+                best_lane, best = lane, top
+        return best_lane, best[2]
+
+    def _candidates(self, lane: Lane, room: Room) -> Sequence[EndpointView]:
+        if not lane.need:
+            return tuple(each.view for each in (lane.eligible or self._ledger.listed.values()))
+        if lane.eligible is None:
+            return tuple(room.views.values())
+        return tuple(room.views[each] for each in lane.eligible if each in room.views)
+
+    def _dispatch(self, item: Item, band: Band, endpoint: Endpoint, actions: list[Action]) -> None:
+        request = item.request
+        self._forget(item)
+        cost = band.dispatch(item, endpoint, self._guard)
+        reservation = _Reservation(item, band, endpoint, cost)
+        self._running[request.request_id] = reservation
+        self._ledger.reserve(endpoint, need=reservation.need, tokens=reservation.tokens, now=self._now)
+        band.drain.count(self._now)
+        actions.append(Dispatch(request.request_id, endpoint.spec, self._now - item.view.arrived_s))
+
+    # ================================================================ the refusals
+
+    def _shut_down(self, budget: int, actions: list[Action]) -> int:
+        while budget > 0 and self._queued:
+            item = next(iter(self._queued.values()))
+            self._refuse(item, Reason.SHUTTING_DOWN, actions)
+            budget -= 1
+        return budget
+
+    def _enforce_caps(self, newcomer: Arrived, actions: list[Action]) -> None:
+        item = self._queued.get(newcomer.request_id)
+        if item is None:
+            return
+        match caps.judge(item, self._bands, self._policy):
+            case caps.Fits():
+                pass
+            case caps.Full():
+                reason = Reason.SATURATED if self._ledger.listed else Reason.NO_ENDPOINTS
+                self._refuse(item, reason, actions)
+            case caps.Displaces(victims):
+                for victim in victims:
+                    self._refuse(victim, Reason.QUEUE_PRESSURE, actions)
+
+    def _refuse(self, item: Item, reason: Reason, actions: list[Action]) -> None:
+        band = self._bands[item.request.priority]
+        self._forget(item)
+        band.take(item, self._guard)
+        waited_s = self._now - item.view.arrived_s
+        retry_after_s = 1 if reason is Reason.SHUTTING_DOWN else self._retry_after_s(band)
+        actions.append(Refuse(item.request.request_id, reason, waited_s, retry_after_s))
+
+    def _retry_after_s(self, band: Band) -> int:
+        return band.drain.retry_after_s(band.queued_requests + 1, self._now)
+
+    def _forget(self, item: Item) -> None:
+        """The item leaves the controller's own tables, its bytes and its deadlines."""
+        sequence = item.view.sequence
+        del self._queued[item.request.request_id]
+        del self._by_sequence[sequence]
+        self._bands.queued_requests -= 1
+        self._bands.queued_bytes -= item.request.size_bytes
+        self._clocks.busy.compact(self._by_sequence, len(self._by_sequence))
+        self._clocks.empty.compact(self._by_sequence, len(self._by_sequence))
+
+    # ================================================================== the reading
+
+    def statistics(self, now: float) -> Statistics:
+        """A snapshot. `now` only ages what is queued; nothing changes."""
+        return Statistics(
+            bands=tuple(band.statistics(now) for band in self._bands),
+            endpoints=self._ledger.statistics(),
+            queued_requests=self._bands.queued_requests,
+            queued_bytes=self._bands.queued_bytes,
+            max_requests=self._policy.max_requests,
+            max_bytes=self._policy.max_bytes,
+            running_requests=len(self._running),
+            lanes=self._bands.lane_count(),
+            overflowed_flows=sum(len(band.overflowed) for band in self._bands),
+            idle_eligible_slot_s=self._idle_eligible_slot_s,
+            ceiling_slot_s=self._ceiling_slot_s,
+            policy_faults=dict(self._guard.faults),
+        )
+
+    def check(self) -> None:
+        """Work everything out from scratch and compare. Raises `BrokenPromiseError`; for tests."""
+        check_books(self._bands, self._queued)
+        by_sequence = {item.view.sequence: item for item in self._queued.values()}
+        if by_sequence != self._by_sequence:
+            raise BrokenPromiseError("the tables of queued requests differ")
+        reserved: dict[Endpoint, tuple[int, int]] = {}
+        for held in self._running.values():
+            requests, tokens = reserved.get(held.endpoint, (0, 0))
+            reserved[held.endpoint] = (requests + held.need, tokens + held.tokens)
+        check_ledger(self._ledger, reserved)
+        if not self._more_to_do and not self._draining:
+            check_served(self._bands, self._ledger, self._policy)

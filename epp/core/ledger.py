@@ -1,0 +1,328 @@
+"""The ledger: what is on every endpoint, and which endpoints have room.
+
+Rules of this file:
+
+- Load is our own requests in flight plus the foreign ones. Foreign is what a sample showed beyond *the most that
+  we had in flight* between the sending and the receipt of its scrape, so what is on its way between us
+  and the engine is never counted twice.
+- A reservation belongs to an incarnation (address, uid). An endpoint that leaves the pool stays here until its last
+  reservation ends, and finds its requests again should it come back.
+- `room` of a ceiling is always exact: every change of an endpoint re-evaluates it, so the drain pass never
+  asks an endpoint that is full.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from heapq import heappop, heappush
+from math import inf
+from typing import TYPE_CHECKING
+
+from epp.core.endpoint import NO_SAMPLE, EndpointSpec, EndpointView, EngineSample, Knowledge
+from epp.core.statistics import EndpointStatistics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from epp.core.events import Scraped
+    from epp.core.guard import PolicyGuard
+    from epp.core.policy import FlowControlPolicy
+
+_ASK_AGAIN_S = 0.02
+"""An endpoint is asked early at most this often, and less often while asking gains nothing."""
+_SENT_MEMORY = 4096
+"""Dispatches remembered since the last sample."""
+
+
+class Endpoint:
+    """One incarnation, live. Only the ledger changes it."""
+
+    __slots__ = (
+        "_peaks",
+        "_sent",
+        "ask_at_s",
+        "ask_pace_s",
+        "foreign_requests",
+        "knowledge",
+        "listed",
+        "own_requests",
+        "own_tokens",
+        "proven_requests",
+        "sample",
+        "sample_received_s",
+        "sample_sent_s",
+        "spec",
+        "view",
+    )
+
+    def __init__(self, spec: EndpointSpec) -> None:
+        self.spec = spec
+        self.listed = True
+        self.own_requests = 0
+        self.own_tokens = 0
+        self.foreign_requests = 0
+        self.knowledge = Knowledge.UNKNOWN
+        self.sample = NO_SAMPLE
+        self.sample_sent_s = -inf
+        self.sample_received_s = -inf
+        self.proven_requests = 0
+        self.ask_at_s = -inf
+        self.ask_pace_s = _ASK_AGAIN_S
+        self._peaks: deque[tuple[int, float]] = deque()
+        self._sent: deque[float] = deque(maxlen=_SENT_MEMORY)
+        self.view = self.fresh_view()
+
+    def describe(self, spec: EndpointSpec) -> None:
+        """Take in what the pool's objects say of it now."""
+        self.spec = spec
+        self.view = self.fresh_view()
+
+    def add(self, requests: int, tokens: int, now: float) -> None:
+        """Count what goes to it (positive) or what ended (negative)."""
+        if requests:
+            self._remember_peak(now)
+            self.own_requests += requests
+            if requests > 0:
+                self._sent.append(now)
+                if self.knowledge is Knowledge.FRESH:
+                    self.proven_requests = self.own_requests
+        self.own_tokens += tokens
+        self.view = self.fresh_view()
+
+    def learn(self, sample: EngineSample, *, sent_s: float, received_s: float) -> None:
+        """Take a sample in."""
+        while self._peaks and self._peaks[0][1] < sent_s:
+            self._peaks.popleft()
+        most = max(self.own_requests, self._peaks[0][0] if self._peaks else 0)
+        self.foreign_requests = max(0, sample.waiting + sample.running - most)
+        while self._sent and self._sent[0] <= sent_s:
+            self._sent.popleft()
+        self.sample = sample
+        self.sample_sent_s = sent_s
+        self.sample_received_s = received_s
+        self.knowledge = Knowledge.FRESH
+        self.view = self.fresh_view()
+
+    def forget(self) -> None:
+        """The sample is too old to be believed: only our own accounting counts from here."""
+        self.knowledge = Knowledge.STALE
+        self.foreign_requests = 0
+        self.view = self.fresh_view()
+
+    def _remember_peak(self, now: float) -> None:
+        # Decreasing in requests, increasing in time: (in flight, until when). The front is the most since any
+        # time before its end.
+        while self._peaks and self._peaks[-1][0] <= self.own_requests:
+            self._peaks.pop()
+        self._peaks.append((self.own_requests, now))
+
+    def fresh_view(self) -> EndpointView:
+        """A snapshot of it as it is now."""
+        return EndpointView(
+            self.spec,
+            self.own_requests,
+            self.own_tokens,
+            self.foreign_requests,
+            self.knowledge,
+            self.sample,
+            self.proven_requests,
+            len(self._sent),
+        )
+
+
+class Room:
+    """The endpoints that have room below one ceiling."""
+
+    __slots__ = ("ceiling", "views")
+
+    def __init__(self, ceiling: float) -> None:
+        self.ceiling = ceiling
+        self.views: dict[Endpoint, EndpointView] = {}
+
+
+class Ledger:
+    """All endpoints, their reservations, and the room on them."""
+
+    __slots__ = (
+        "_ask_at_s",
+        "_guard",
+        "_known",
+        "_policy",
+        "_rooms",
+        "_spent",
+        "_stale",
+        "full_room",
+        "listed",
+    )
+
+    listed: dict[tuple[str, str], Endpoint]
+    """The endpoints of the pool now, by incarnation."""
+    full_room: Room
+    """Room below a ceiling of 1.0, whatever bands use."""
+
+    def __init__(self, policy: FlowControlPolicy, guard: PolicyGuard) -> None:
+        self._policy = policy
+        self._guard = guard
+        self._known: dict[tuple[str, str], Endpoint] = {}
+        self.listed = {}
+        self.full_room = Room(1.0)
+        self._rooms: dict[float, Room] = {1.0: self.full_room}
+        self._stale: list[tuple[float, tuple[str, str]]] = []
+        self._spent: dict[Endpoint, None] = {}
+        self._ask_at_s = inf
+
+    # ------------------------------------------------------------------ reading
+
+    def room(self, ceiling: float) -> Room:
+        """The room below `ceiling`, one of those last given to `configure`."""
+        return self._rooms[ceiling]
+
+    def rooms(self) -> Iterable[Room]:
+        """The room below every ceiling in use."""
+        return self._rooms.values()
+
+    def has_room(self, endpoint: Endpoint, ceiling: float) -> bool:
+        """What the capacity policy says of an endpoint, asked anew."""
+        return self._guard.has_room(self._policy.capacity, endpoint.view, ceiling)
+
+    def endpoints(self) -> Iterable[Endpoint]:
+        """Every endpoint with a reservation or a place in the pool."""
+        return self._known.values()
+
+    def statistics(self) -> tuple[EndpointStatistics, ...]:
+        """A snapshot of the pool's endpoints."""
+        return tuple(
+            EndpointStatistics(
+                view=endpoint.view,
+                has_room=endpoint in self.full_room.views,
+                saturation=self._guard.saturation(self._policy.capacity, endpoint.view),
+            )
+            for endpoint in self.listed.values()
+        )
+
+    # ----------------------------------------------------------------- changing
+
+    def configure(self, policy: FlowControlPolicy, ceilings: Iterable[float], now: float) -> None:
+        """Another policy or other ceilings: every room is worked out anew."""
+        wanted = {1.0, *ceilings}
+        if policy is self._policy and wanted == self._rooms.keys():
+            return
+        self._policy = policy
+        self.full_room.views.clear()
+        self._rooms = {ceiling: Room(ceiling) for ceiling in sorted(wanted)} | {1.0: self.full_room}
+        for endpoint in self._known.values():
+            self._settle_room(endpoint, now)
+
+    def enlist(self, specs: Iterable[EndpointSpec], now: float) -> bool:
+        """These, and only these, are the pool's endpoints now. Returns whether any came or went or changed."""
+        wanted = {spec.key: spec for spec in specs}
+        changed = False
+        for key, endpoint in list(self.listed.items()):
+            if key not in wanted:
+                changed = True
+                del self.listed[key]
+                endpoint.listed = False
+                self._settle_room(endpoint, now)
+                self._drop_if_gone(endpoint)
+        for key, spec in wanted.items():
+            known = self._known.get(key)
+            if known is None:
+                known = self._known[key] = Endpoint(spec)
+            elif known.listed and known.spec == spec:
+                continue
+            changed = True
+            known.describe(spec)
+            known.listed = True
+            self.listed[key] = known
+            self._settle_room(known, now)
+        return changed
+
+    def reserve(self, endpoint: Endpoint, *, need: int, tokens: int, now: float) -> None:
+        """Count a request that is about to be sent."""
+        endpoint.add(need, tokens, now)
+        self._settle_room(endpoint, now)
+
+    def release(self, endpoint: Endpoint, *, need: int, tokens: int, now: float) -> None:
+        """Count a request that has ended."""
+        endpoint.add(-need, -tokens, now)
+        self._settle_room(endpoint, now)
+        self._drop_if_gone(endpoint)
+
+    def scraped(self, event: Scraped, now: float) -> None:
+        """Take in what a scrape said. One that was sent before the last one, or of a stranger, is ignored."""
+        endpoint = self.listed.get(event.key)
+        if endpoint is None or event.sample is None or event.sent_s <= endpoint.sample_sent_s:
+            return
+        was_open = endpoint in self.full_room.views
+        endpoint.learn(event.sample, sent_s=event.sent_s, received_s=min(event.received_s, now))
+        heappush(self._stale, (endpoint.sample_received_s + self._policy.staleness_s, event.key))
+        self._settle_room(endpoint, now)
+        if endpoint in self.full_room.views:
+            endpoint.ask_pace_s = _ASK_AGAIN_S
+        elif not was_open:
+            # Asking gained nothing: under lasting overload this settles at the ordinary scrape interval.
+            endpoint.ask_pace_s = min(2 * endpoint.ask_pace_s, self._policy.scrape_interval_s)
+            endpoint.ask_at_s = now + endpoint.ask_pace_s
+
+    def expire_knowledge(self, now: float) -> None:
+        """Samples that are too old by now become stale."""
+        while self._stale and self._stale[0][0] <= now:
+            _, key = heappop(self._stale)
+            endpoint = self.listed.get(key)
+            if endpoint is None or endpoint.knowledge is not Knowledge.FRESH:
+                continue
+            if endpoint.sample_received_s + self._policy.staleness_s <= now:
+                endpoint.forget()
+                self._settle_room(endpoint, now)
+
+    def next_stale_s(self) -> float:
+        """When the next sample may become stale; infinite if there is none."""
+        return self._stale[0][0] if self._stale else inf
+
+    # ------------------------------------------------------------ asking early
+
+    def ask(self, now: float) -> list[Endpoint]:
+        """The full endpoints that a new sample could show to have room, and whose turn to be asked it is.
+
+        To be called while work waits. An endpoint is first asked a moment after it filled up, when what was sent
+        has arrived there; then at a pace that slows down while asking gains nothing.
+        """
+        if now < self._ask_at_s:
+            return []
+        asked = []
+        self._ask_at_s = inf
+        for endpoint in self._spent:
+            if endpoint.ask_at_s <= now:
+                asked.append(endpoint)
+                endpoint.ask_at_s = now + endpoint.ask_pace_s
+            self._ask_at_s = min(self._ask_at_s, endpoint.ask_at_s)
+        return asked
+
+    def next_ask_s(self) -> float:
+        """When `ask` may have an answer again, if work still waits then; infinite if never."""
+        return self._ask_at_s if self._spent else inf
+
+    # ------------------------------------------------------------------ inside
+
+    def _settle_room(self, endpoint: Endpoint, now: float) -> None:
+        view = endpoint.view
+        for room in self._rooms.values():
+            if endpoint.listed and self._guard.has_room(self._policy.capacity, view, room.ceiling):
+                room.views[endpoint] = view
+            else:
+                room.views.pop(endpoint, None)
+        if (
+            endpoint.listed
+            and endpoint not in self.full_room.views
+            and self._guard.renewable(self._policy.capacity, view)
+        ):
+            if endpoint not in self._spent:
+                self._spent[endpoint] = None
+                endpoint.ask_at_s = max(endpoint.ask_at_s, now + endpoint.ask_pace_s)
+                self._ask_at_s = min(self._ask_at_s, endpoint.ask_at_s)
+        else:
+            self._spent.pop(endpoint, None)
+
+    def _drop_if_gone(self, endpoint: Endpoint) -> None:
+        if not endpoint.listed and endpoint.own_requests == 0 and endpoint.own_tokens == 0:
+            self._known.pop(endpoint.spec.key, None)
