@@ -207,11 +207,11 @@ class Band:
         Sticky: as long as requests of a tenant wait in the overflow flow, so do its new ones, or they would overtake.
         """
         if tenant not in self.overflowed:
-            flow = self.flows.get(tenant) or self.idle_flows.get(tenant)
+            flow = self.flows.get(tenant)
             if flow is not None:
                 return flow
             if may_mint():
-                return Flow(tenant, 0.0)
+                return self.idle_flows.get(tenant) or Flow(tenant, 0.0)
         shared = self.flows.get(OVERFLOW_FLOW) or self.idle_flows.get(OVERFLOW_FLOW)
         return shared or Flow(OVERFLOW_FLOW, 0.0)
 

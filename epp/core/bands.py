@@ -90,18 +90,20 @@ class Bands:
             self._set_ceilings(now)
         return band
 
-    def retire(self, now: float) -> None:
-        """Drop the empty bands that nothing provides for."""
+    def retire(self, now: float) -> bool:
+        """Drop the empty bands that nothing provides for. Returns whether there were any: ceilings may have moved."""
         if len(self._bands) == len(self._provided):
-            return
+            return False
         kept = {
             priority: band
             for priority, band in self._bands.items()
             if band.queued_requests or priority in self._provided
         }
-        if len(kept) < len(self._bands):
-            self._bands = kept
-            self._set_ceilings(now)
+        if len(kept) == len(self._bands):
+            return False
+        self._bands = kept
+        self._set_ceilings(now)
+        return True
 
     def adopt(self, policy: FlowControlPolicy, now: float) -> None:
         """Another configuration is in force."""
@@ -122,21 +124,17 @@ class Bands:
 
     # --------------------------------------------------------------- lanes and flows
 
-    def lane(self, band: Band, eligibility: Eligibility, need: int) -> Lane | None:
-        """The band's lane for such requests; None if it would be one subset too many."""
+    def lane(self, band: Band, eligibility: Eligibility, need: int) -> Lane:
+        """The band's lane for such requests."""
         lane = band.lanes.get((eligibility, need))
         if lane is None:
-            eligible = None
-            if eligibility != ANY:
-                if self.lane_count() >= self._policy.max_lanes:
-                    return None
-                eligible = self._resolve(eligibility)
+            eligible = None if eligibility == ANY else self._resolve(eligibility)
             lane = band.lanes[(eligibility, need)] = Lane(eligibility, need, eligible)
         return lane
 
-    def lane_count(self) -> int:
-        """Lanes over all bands."""
-        return sum(len(band.lanes) for band in self)
+    def restricted_lanes(self) -> int:
+        """Lanes of restricted requests, over all bands."""
+        return sum(lane.eligible is not None for band in self for lane in band.lanes.values())
 
     def may_mint_flow(self) -> bool:
         """Whether one more tenant may have a flow of its own."""

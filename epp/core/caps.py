@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from epp.core.band import Item
+    from epp.core.band import Band, Item
     from epp.core.bands import Bands
     from epp.core.policy import FlowControlPolicy
 
@@ -36,11 +36,10 @@ class Displaces:
 Verdict = Fits | Full | Displaces
 
 
-def judge(newcomer: Item, bands: Bands, policy: FlowControlPolicy) -> Verdict:
-    """What the caps say to `newcomer`, which is queued already."""
+def judge(newcomer: Item, bands: Bands, policy: FlowControlPolicy, *, most_victims: int) -> Verdict:
+    """What the caps say to `newcomer`, which is queued already. More than `most_victims` are never displaced."""
     band = bands[newcomer.request.priority]
-    rules = band.policy
-    if band.queued_requests > rules.max_requests or band.queued_bytes > rules.max_bytes:
+    if _fills(newcomer, band, bands, policy):
         return Full()
     needs_place = policy.max_requests is not None and bands.queued_requests > policy.max_requests
     needed_bytes = 0
@@ -54,8 +53,22 @@ def judge(newcomer: Item, bands: Bands, policy: FlowControlPolicy) -> Verdict:
     victims: list[Item] = []
     for each in lower:
         for item in each.newest_first():
+            if not needs_place and not item.request.size_bytes:
+                continue  # it would give nothing that is needed
             victims.append(item)
+            needs_place = False
             needed_bytes -= item.request.size_bytes
             if needed_bytes <= 0:
                 return Displaces(tuple(victims))
+            if len(victims) == most_victims:
+                return Full()
     return Full()
+
+
+def _fills(newcomer: Item, band: Band, bands: Bands, policy: FlowControlPolicy) -> bool:
+    """Whether the newcomer is one too many for its own band, or one subset too many."""
+    rules, lane = band.policy, newcomer.lane
+    if band.queued_requests > rules.max_requests or band.queued_bytes > rules.max_bytes:
+        return True
+    opened_lane = lane.eligible is not None and len(lane.items) == 1
+    return opened_lane and bands.restricted_lanes() > policy.max_lanes

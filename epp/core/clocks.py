@@ -7,7 +7,9 @@ Heap entries are (key, sequence) and nothing more, so a tombstone never keeps a 
 
 from __future__ import annotations
 
+from enum import Enum
 from heapq import heapify, heappop, heappush
+from math import inf
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +17,13 @@ if TYPE_CHECKING:
 
 _SLACK = 64
 """Tombstones that are not worth compacting."""
+
+
+class Clock(Enum):
+    """Which waiting a budget is for."""
+
+    BUSY = "busy"
+    EMPTY = "empty"
 
 
 class DeadlineHeap:
@@ -80,11 +89,37 @@ class WaitClocks:
         """What the empty clock shows at `at_s`."""
         return self._empty_total_s + (at_s - self._regime_since_s if self.pool_is_empty else 0.0)
 
-    def running(self) -> DeadlineHeap:
-        """The heap of the clock that runs now."""
-        return self.empty if self.pool_is_empty else self.busy
+    def next_due_s(self, alive: Container[int]) -> float:
+        """When the next of the items in `alive` runs out of time if nothing changes; infinite if never."""
+        first = (self.empty if self.pool_is_empty else self.busy).first(alive)
+        return inf if first is None else self._due_s(first[0])
 
-    def due_s(self, key_s: float) -> float:
+    def overdue(self, alive: Container[int], now: float) -> int | None:
+        """An item of `alive` that has run out of time on either clock; the longest overdue of one clock first."""
+        for heap, clock in ((self.busy, Clock.BUSY), (self.empty, Clock.EMPTY)):
+            first = heap.first(alive)
+            if first is not None and self._has_passed(clock, first[0], now):
+                return first[1]
+        return None
+
+    def exhausted(self, *, busy_key_s: float | None, empty_key_s: float | None, now: float) -> Clock | None:
+        """The clock on which these keys have passed; the one that runs if it is both."""
+        passed = [
+            clock
+            for clock, key_s in ((Clock.BUSY, busy_key_s), (Clock.EMPTY, empty_key_s))
+            if key_s is not None and self._has_passed(clock, key_s, now)
+        ]
+        if len(passed) == 2:
+            return Clock.EMPTY if self.pool_is_empty else Clock.BUSY
+        return passed[0] if passed else None
+
+    def _has_passed(self, clock: Clock, key_s: float, now: float) -> bool:
+        if (clock is Clock.EMPTY) is self.pool_is_empty:
+            # By the same arithmetic as the time we ask to be woken at, or rounding could wake us for ever.
+            return self._due_s(key_s) <= now
+        return key_s <= (self.busy_key(now) if clock is Clock.BUSY else self.empty_key(now))
+
+    def _due_s(self, key_s: float) -> float:
         """When, if nothing changes, the running clock will show `key_s`."""
         if self.pool_is_empty:
             return key_s - self._empty_total_s + self._regime_since_s

@@ -24,7 +24,7 @@ from epp.core.actions import Action, Dispatch, Reason, Refuse, ScrapeNow, WakeAt
 from epp.core.band import Item
 from epp.core.bands import Bands
 from epp.core.check import BrokenPromiseError, check_books, check_ledger, check_served
-from epp.core.clocks import WaitClocks
+from epp.core.clocks import Clock, WaitClocks
 from epp.core.eligibility import ANY
 from epp.core.events import (
     Arrived,
@@ -42,6 +42,7 @@ from epp.core.events import (
 from epp.core.guard import PolicyGuard
 from epp.core.ledger import Ledger
 from epp.core.policy import ItemView
+from epp.core.reservation import Reservation
 from epp.core.statistics import Statistics
 
 if TYPE_CHECKING:
@@ -55,21 +56,6 @@ if TYPE_CHECKING:
 
 STEP = 64
 """Decisions (dispatches, expiries, refusals) in one call at most."""
-
-
-class _Reservation:
-    """A dispatched request, until its stream ends."""
-
-    __slots__ = ("band", "cost", "endpoint", "flow", "lifts", "need", "tokens")
-
-    def __init__(self, item: Item, band: Band, endpoint: Endpoint, cost: float) -> None:
-        self.band = band
-        self.flow = item.flow
-        self.lifts = item.flow.lifts
-        self.endpoint = endpoint
-        self.need = item.request.need
-        self.tokens = item.request.charge_tokens if item.request.need else 0
-        self.cost = cost
 
 
 class Controller:
@@ -87,7 +73,7 @@ class Controller:
         self._bands = Bands(policy, self._ledger, self._guard, now=now)
         self._queued: dict[int, Item] = {}
         self._by_sequence: dict[int, Item] = {}
-        self._running: dict[int, _Reservation] = {}
+        self._running: dict[int, Reservation] = {}
         self._idle_eligible_slot_s = 0.0
         self._ceiling_slot_s = 0.0
 
@@ -95,6 +81,8 @@ class Controller:
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take in what happened at `now` and return what to do about it, in order."""
+        if type(event) is Arrived and (event.request_id in self._queued or event.request_id in self._running):
+            raise ValueError(f"request_id {event.request_id} is in use: ids must be unique")
         actions: list[Action] = []
         self._advance(now)
         budget = self._expire(STEP, actions)
@@ -102,6 +90,8 @@ class Controller:
         budget = self._shut_down(budget, actions) if self._draining else self._drain(budget, actions)
         if type(event) is Arrived:
             self._enforce_caps(event, actions)
+        if self._bands.retire(self._now) and not self._draining:
+            budget = self._drain(budget, actions)
         self._more_to_do = budget <= 0 and bool(self._queued)
         if self._queued:
             actions.extend([ScrapeNow(endpoint.spec.key) for endpoint in self._ledger.ask(self._now)])
@@ -148,36 +138,41 @@ class Controller:
         """Refuse what has waited too long, the longest overdue first."""
         if not self._queued:
             return budget
-        heap = self._clocks.running()
         while budget > 0:
-            first = heap.first(self._by_sequence)
-            if first is None or self._clocks.due_s(first[0]) > self._now:
+            sequence = self._clocks.overdue(self._by_sequence, self._now)
+            if sequence is None:
                 break
-            self._refuse(self._by_sequence[first[1]], self._expiry_reason(), actions)
+            self._refuse_if_due(self._by_sequence[sequence], actions)
             budget -= 1
         return budget
 
-    def _expiry_reason(self) -> Reason:
-        return Reason.NO_ENDPOINTS if self._clocks.pool_is_empty else Reason.TTL_EXPIRED
-
-    def _is_due(self, item: Item) -> bool:
-        key_s = item.empty_key_s if self._clocks.pool_is_empty else item.busy_key_s
-        return key_s is not None and self._clocks.due_s(key_s) <= self._now
+    def _refuse_if_due(self, item: Item, actions: list[Action]) -> bool:
+        clock = self._clocks.exhausted(
+            busy_key_s=item.busy_key_s, empty_key_s=item.empty_key_s, now=self._now
+        )
+        match clock:
+            case None:
+                return False
+            case Clock.BUSY:
+                self._refuse(item, Reason.TTL_EXPIRED, actions)
+            case Clock.EMPTY:
+                self._refuse(item, Reason.NO_ENDPOINTS, actions)
+            case _:
+                assert_never(clock)
+        return True
 
     def _next_wake_s(self) -> float:
         if self._more_to_do:
             return self._now
-        wake_s = min(self._ledger.next_ask_s(), self._ledger.next_stale_s())
-        first = self._clocks.running().first(self._by_sequence)
-        if first is not None:
-            wake_s = min(wake_s, self._clocks.due_s(first[0]))
-        return wake_s
+        return min(
+            self._ledger.next_ask_s(),
+            self._ledger.next_stale_s(),
+            self._clocks.next_due_s(self._by_sequence),
+        )
 
     # =================================================================== the events
 
     def _arrived(self, request: Arrived, actions: list[Action]) -> None:
-        if request.request_id in self._queued or request.request_id in self._running:
-            raise ValueError(f"request_id {request.request_id} is in use: ids must be unique")
         if self._draining:
             actions.append(Refuse(request.request_id, Reason.SHUTTING_DOWN, 0.0, 1))
             return
@@ -186,9 +181,6 @@ class Controller:
             return
         band = self._bands.get_or_add(request.priority, self._now)
         lane = self._bands.lane(band, request.eligibility, request.need)
-        if lane is None:
-            actions.append(Refuse(request.request_id, Reason.SATURATED, 0.0, self._retry_after_s(band)))
-            return
         self._queue(request, band, lane)
 
     def _can_never_run(self, eligibility: Eligibility) -> bool:
@@ -267,7 +259,6 @@ class Controller:
                 if not ready:
                     break
                 budget = self._serve(band, room, ready, budget, actions)
-        self._bands.retire(self._now)
         return budget
 
     def _ready_lanes(self, band: Band, room: Room) -> list[Lane]:
@@ -289,8 +280,7 @@ class Controller:
         while budget > 0:
             lane, item = self._next(ready)
             budget -= 1
-            if self._is_due(item):
-                self._refuse(item, self._expiry_reason(), actions)
+            if self._refuse_if_due(item, actions):
                 if not lane.items:
                     break
                 continue
@@ -312,7 +302,12 @@ class Controller:
             top = lane.top()
             if top[:2] < best[:2]:
                 best_lane, best = lane, top
-        return best_lane, best[2]
+        flow = best[2].flow
+        if len(flow.queues) == 1:
+            return best_lane, best[2]
+        # Its turn it is; which of its requests goes is a matter of the flow's own order, over all ready lanes.
+        heads = [(lane, lane.head(flow)) for lane in ready if lane in flow.queues]
+        return min(heads, key=lambda pair: (pair[1].order_key, pair[1].view.sequence))
 
     def _candidates(self, lane: Lane, room: Room) -> Sequence[EndpointView]:
         if not lane.need:
@@ -325,7 +320,7 @@ class Controller:
         request = item.request
         self._forget(item)
         cost = band.dispatch(item, endpoint, self._guard)
-        reservation = _Reservation(item, band, endpoint, cost)
+        reservation = Reservation(item, band, endpoint, cost)
         self._running[request.request_id] = reservation
         self._ledger.reserve(endpoint, need=reservation.need, tokens=reservation.tokens, now=self._now)
         band.drain.count(self._now)
@@ -344,7 +339,7 @@ class Controller:
         item = self._queued.get(newcomer.request_id)
         if item is None:
             return
-        match caps.judge(item, self._bands, self._policy):
+        match caps.judge(item, self._bands, self._policy, most_victims=STEP):
             case caps.Fits():
                 pass
             case caps.Full():
@@ -387,7 +382,7 @@ class Controller:
             max_requests=self._policy.max_requests,
             max_bytes=self._policy.max_bytes,
             running_requests=len(self._running),
-            lanes=self._bands.lane_count(),
+            lanes=self._bands.restricted_lanes(),
             overflowed_flows=sum(len(band.overflowed) for band in self._bands),
             idle_eligible_slot_s=self._idle_eligible_slot_s,
             ceiling_slot_s=self._ceiling_slot_s,

@@ -7,6 +7,7 @@ loaded endpoint. This is promise 10: it never stops the queue.
 
 from __future__ import annotations
 
+from itertools import islice
 from math import inf, isfinite
 from typing import TYPE_CHECKING
 
@@ -97,15 +98,19 @@ class PolicyGuard:
     def renewable(self, policy: CapacityPolicy, endpoint: EndpointView) -> bool:
         """Whether asking the endpoint early pays; no if the policy fails."""
         try:
-            return policy.renewable(endpoint) is True
+            answer: object = policy.renewable(endpoint)
         except Exception as error:
             self._fault(policy, type(error).__name__)
             return False
+        if isinstance(answer, bool):
+            return answer
+        self._fault(policy, f"answered {type(answer).__name__}")
+        return False
 
     def ceilings(self, policy: CeilingPolicy, priorities: tuple[int, ...]) -> list[float]:
         """One ceiling from 0 to 1 each, never above that of a higher priority; 1.0 where the policy fails."""
         try:
-            answer = list(policy.ceilings(priorities))
+            answer = list(islice(policy.ceilings(priorities), len(priorities) + 1))
         except Exception as error:
             self._fault(policy, type(error).__name__)
             return [1.0] * len(priorities)
@@ -140,11 +145,16 @@ class PolicyGuard:
         return min(candidates, key=lambda view: (view.load, view.spec.key))
 
     def _is_number(self, policy: object, value: object) -> bool:
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and isfinite(value):
-            return True
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        self._fault(policy, "not a finite number" if is_number else f"answered {type(value).__name__}")
-        return False
+        if not isinstance(value, (int, float)) or isinstance(value, bool):
+            self._fault(policy, f"answered {type(value).__name__}")
+            return False
+        try:
+            finite = isfinite(value)
+        except OverflowError:
+            finite = False
+        if not finite:
+            self._fault(policy, "not a finite number")
+        return finite
 
     def _in_unit_range(self, policy: object, value: float) -> bool:
         if 0.0 <= value <= 1.0:
@@ -153,6 +163,9 @@ class PolicyGuard:
         return False
 
     def _fault(self, policy: object, what: str) -> None:
-        name = getattr(policy, "name", None)
+        try:
+            name: object = getattr(policy, "name", None)
+        except Exception:
+            name = None
         key = (name if isinstance(name, str) else type(policy).__name__, what)
         self.faults[key] = self.faults.get(key, 0) + 1

@@ -52,6 +52,7 @@ class Endpoint:
         "sample_received_s",
         "sample_sent_s",
         "spec",
+        "stale_armed",
         "view",
     )
 
@@ -66,6 +67,7 @@ class Endpoint:
         self.sample_sent_s = -inf
         self.sample_received_s = -inf
         self.proven_requests = 0
+        self.stale_armed = False
         self.ask_at_s = -inf
         self.ask_pace_s = _ASK_AGAIN_S
         self._peaks: deque[tuple[int, float]] = deque()
@@ -183,7 +185,11 @@ class Ledger:
 
     def has_room(self, endpoint: Endpoint, ceiling: float) -> bool:
         """What the capacity policy says of an endpoint, asked anew."""
-        return self._guard.has_room(self._policy.capacity, endpoint.view, ceiling)
+        return all(
+            self._guard.has_room(self._policy.capacity, endpoint.view, each)
+            for each in self._rooms
+            if each >= ceiling
+        )
 
     def endpoints(self) -> Iterable[Endpoint]:
         """Every endpoint with a reservation or a place in the pool."""
@@ -209,9 +215,16 @@ class Ledger:
             return
         self._policy = policy
         self.full_room.views.clear()
-        self._rooms = {ceiling: Room(ceiling) for ceiling in sorted(wanted)} | {1.0: self.full_room}
+        # Highest first: who has no room below one ceiling has none below a lower one, whatever the policy says.
+        self._rooms = {ceiling: Room(ceiling) for ceiling in sorted(wanted, reverse=True)}
+        self._rooms[1.0] = self.full_room
+        self._stale.clear()
         for endpoint in self._known.values():
+            endpoint.stale_armed = False
+            if endpoint.knowledge is Knowledge.FRESH:
+                self._arm(endpoint)
             self._settle_room(endpoint, now)
+        self.expire_knowledge(now)
 
     def enlist(self, specs: Iterable[EndpointSpec], now: float) -> bool:
         """These, and only these, are the pool's endpoints now. Returns whether any came or went or changed."""
@@ -255,25 +268,31 @@ class Ledger:
             return
         was_open = endpoint in self.full_room.views
         endpoint.learn(event.sample, sent_s=event.sent_s, received_s=min(event.received_s, now))
-        heappush(self._stale, (endpoint.sample_received_s + self._policy.staleness_s, event.key))
+        self._arm(endpoint)
         self._settle_room(endpoint, now)
         if endpoint in self.full_room.views:
             endpoint.ask_pace_s = _ASK_AGAIN_S
         elif not was_open:
             # Asking gained nothing: under lasting overload this settles at the ordinary scrape interval.
-            endpoint.ask_pace_s = min(2 * endpoint.ask_pace_s, self._policy.scrape_interval_s)
+            slower_s = min(2 * endpoint.ask_pace_s, self._policy.scrape_interval_s)
+            endpoint.ask_pace_s = max(_ASK_AGAIN_S, slower_s)
             endpoint.ask_at_s = now + endpoint.ask_pace_s
 
     def expire_knowledge(self, now: float) -> None:
         """Samples that are too old by now become stale."""
         while self._stale and self._stale[0][0] <= now:
             _, key = heappop(self._stale)
-            endpoint = self.listed.get(key)
-            if endpoint is None or endpoint.knowledge is not Knowledge.FRESH:
+            endpoint = self._known.get(key)
+            if endpoint is None:
                 continue
-            if endpoint.sample_received_s + self._policy.staleness_s <= now:
+            endpoint.stale_armed = False
+            if endpoint.knowledge is not Knowledge.FRESH:
+                continue
+            if self._stale_at_s(endpoint) <= now:
                 endpoint.forget()
                 self._settle_room(endpoint, now)
+            else:
+                self._arm(endpoint)
 
     def next_stale_s(self) -> float:
         """When the next sample may become stale; infinite if there is none."""
@@ -304,10 +323,21 @@ class Ledger:
 
     # ------------------------------------------------------------------ inside
 
+    def _stale_at_s(self, endpoint: Endpoint) -> float:
+        return endpoint.sample_received_s + self._policy.staleness_s
+
+    def _arm(self, endpoint: Endpoint) -> None:
+        """One live entry per endpoint: one that surfaces too early, since a newer sample came, goes back in."""
+        if not endpoint.stale_armed:
+            endpoint.stale_armed = True
+            heappush(self._stale, (self._stale_at_s(endpoint), endpoint.spec.key))
+
     def _settle_room(self, endpoint: Endpoint, now: float) -> None:
         view = endpoint.view
+        has_room = endpoint.listed
         for room in self._rooms.values():
-            if endpoint.listed and self._guard.has_room(self._policy.capacity, view, room.ceiling):
+            has_room = has_room and self._guard.has_room(self._policy.capacity, view, room.ceiling)
+            if has_room:
                 room.views[endpoint] = view
             else:
                 room.views.pop(endpoint, None)
@@ -324,5 +354,6 @@ class Ledger:
             self._spent.pop(endpoint, None)
 
     def _drop_if_gone(self, endpoint: Endpoint) -> None:
-        if not endpoint.listed and endpoint.own_requests == 0 and endpoint.own_tokens == 0:
-            self._known.pop(endpoint.spec.key, None)
+        gone = not endpoint.listed and endpoint.own_requests == 0 and endpoint.own_tokens == 0
+        if gone and self._known.get(endpoint.spec.key) is endpoint:
+            del self._known[endpoint.spec.key]

@@ -83,6 +83,7 @@ class Statistics:
     max_bytes: int | None
     running_requests: int
     lanes: int
+    """Different subsets among the queued requests, counted in each band."""
     overflowed_flows: int
     """Tenants that share an overflow flow at the moment."""
     idle_eligible_slot_s: float
