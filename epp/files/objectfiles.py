@@ -1,0 +1,100 @@
+"""Manifests from a file or a folder, followed as they change.
+
+`load` reads everything at once; after it, `changes` yields whatever changes, within a second: edits in place, renames
+over a file, ConfigMap link swaps, files that come later. What becomes of objects whose file is broken or gone is told
+in `lastgood`. Nothing is raised for what files hold, and nothing is logged: problems come with each delta.
+
+Files are looked at and read in a worker thread, so that neither a slow disk nor a large file holds up the event loop.
+The thread changes nothing; what it found is taken over by whoever awaits it, so a cancelled wait loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from epp.api import FieldPath, ObjectRef, Problem, Severity
+from epp.files.lastgood import Delta, LastGood, Place
+from epp.files.reading import FileProblem, FileReading, FileState, read_file
+from epp.files.survey import AGAIN, Stamp, Survey, survey
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+POLL_INTERVAL_S = 0.2
+_PATIENCE_POLLS = 3
+"""A file that is being written is read once it keeps still for a poll, but after so many polls at the latest."""
+
+
+class _Round(NamedTuple):
+    """One complete look at everything, and what came of it."""
+
+    survey: Survey
+    readings: Mapping[str, FileReading]
+    good: LastGood
+
+
+_NOTHING = _Round(Survey({}, ""), {}, LastGood())
+
+
+class ObjectFiles:
+    """Follows the manifests at one path."""
+
+    def __init__(self, path: Path, *, poll_interval_s: float = POLL_INTERVAL_S) -> None:
+        self._path = path
+        self._poll_interval_s = poll_interval_s
+        self._last = _NOTHING
+
+    def load(self) -> Delta:
+        """Read what changed since the last time, which the first time is everything."""
+        self._last, delta = _look(self._path, self._last)
+        return delta
+
+    async def changes(self) -> AsyncIterator[Delta]:
+        """What changes from now on. One consumer at a time; it can be cancelled at any moment, and begun again."""
+        unread: Survey | None = None
+        polls = 0
+        while True:
+            await asyncio.sleep(self._poll_interval_s)
+            seen = await asyncio.to_thread(survey, self._path)
+            if seen == self._last.survey:
+                unread, polls = None, 0
+                continue
+            polls += 1
+            if seen != unread and polls < _PATIENCE_POLLS:
+                unread = seen
+                continue
+            unread, polls = None, 0
+            self._last, delta = await asyncio.to_thread(_look, self._path, self._last)
+            if delta:
+                yield delta
+
+    @property
+    def problems(self) -> tuple[FileProblem, ...]:
+        """Everything that is wrong now, file by file."""
+        return self._last.good.problems
+
+    def where(self, ref: ObjectRef, path: FieldPath = ()) -> Place | None:
+        """Where an object in use stands, or the field of it at `path`; None if no file gives it."""
+        return self._last.good.where(ref, path)
+
+
+def _look(path: Path, last: _Round) -> tuple[_Round, Delta]:
+    """Survey the path, read the files that are not as they were, and see what that changes. Changes nothing itself."""
+    seen = survey(path)
+    stamps: dict[str, Stamp | None] = {}
+    readings: dict[str, FileReading] = {}
+    for name, stamp in seen.files.items():
+        if name in last.readings and stamp is not None and stamp == last.survey.files.get(name):
+            stamps[name], readings[name] = stamp, last.readings[name]
+            continue
+        reading = readings[name] = read_file(Path(name), name=name)
+        # Written so recently that another write may leave the same stamp, or not read at all: look again.
+        again = reading.state is FileState.FAILED or (stamp and not stamp.is_settled(time.time_ns()))
+        stamps[name] = AGAIN if again else stamp
+    trouble = Problem(Severity.WARNING, (), "", seen.trouble)
+    around = [FileProblem(str(path), None, None, trouble)] if seen.trouble else []
+    good, delta = last.good.next(readings, around)
+    return _Round(Survey(stamps, seen.trouble), readings, good), delta
