@@ -1,0 +1,72 @@
+"""A body on its way through: every byte that came goes out again, once and in order.
+
+Chunks are held by reference, the small ones merged, so that a body in a million pieces costs little more than
+its bytes. On the way out neighbours travel together where they fit into one message, because a message costs
+far more than its bytes. No piece is larger than 62,000 bytes or the largest message that the gateway itself has
+sent here, whichever is more: what it sends it can also take.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final, NamedTuple
+
+USUAL_PIECE_BYTES: Final = 62_000
+"""What every gateway takes: upstream's pieces have this size."""
+
+_SMALL_BYTES: Final = 4096
+"""Below this, copying two chunks into one is cheaper than holding both."""
+
+
+class Piece(NamedTuple):
+    """What goes out in one message."""
+
+    body: bytes
+    end_of_stream: bool
+
+
+class PassingBody:
+    """One body, between coming in and going out."""
+
+    __slots__ = ("_chunks", "_end_due", "_largest")
+
+    def __init__(self) -> None:
+        self._chunks: deque[bytes] = deque()
+        self._end_due = False
+        self._largest = USUAL_PIECE_BYTES
+
+    def add(self, chunk: bytes) -> None:
+        """Take in what one message brought."""
+        size = len(chunk)
+        self._largest = max(self._largest, size)
+        chunks = self._chunks
+        if chunks and len(chunks[-1]) + size <= _SMALL_BYTES:
+            chunks[-1] += chunk
+        elif size:
+            chunks.append(chunk)
+
+    def end(self) -> None:
+        """The last chunk has come, and nothing else will mark the end: the last piece has to."""
+        self._end_due = True
+
+    def whole(self) -> bytes:
+        """All that is held, in one."""
+        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+
+    def next_piece(self) -> Piece | None:
+        """Let the next piece go; None if there is none now."""
+        chunks = self._chunks
+        if not chunks:
+            if not self._end_due:
+                return None
+            self._end_due = False
+            return Piece(b"", end_of_stream=True)
+        together = [chunks.popleft()]
+        size = len(together[0])
+        while chunks and size + len(chunks[0]) <= self._largest:
+            size += len(chunks[0])
+            together.append(chunks.popleft())
+        last = self._end_due and not chunks
+        if last:
+            self._end_due = False
+        return Piece(together[0] if len(together) == 1 else b"".join(together), last)

@@ -1,0 +1,342 @@
+"""One ext_proc stream as a state machine: messages in, messages and actions out, no I/O, time passed in.
+
+Rules of this file: nothing here waits, reads a clock or knows a transport; whatever a peer sends, nothing here raises.
+
+The phases, and what moves a conversation from one to the next:
+
+    OPENING ---- request_headers ----> RECEIVING or QUEUED
+    OPENING ---- response_* ---------> SETTLED      the gateway answers by itself, we only pass on
+    RECEIVING -- enough of the body -> QUEUED       Submit
+    RECEIVING -- response_* ---------> SETTLED
+    QUEUED ----- dispatched() -------> RUNNING      the header answer, the held body
+    QUEUED ----- refused() ----------> OVER         an ImmediateResponse
+    QUEUED ----- response_* ---------> SETTLED      Cancel: the gateway lost patience and answers by itself
+    RUNNING ---- end of response ----> SETTLED      Ended, once everything has been sent
+    any -------- can't go on --------> OVER         an ImmediateResponse, Rejected; Cancel or Ended before
+    any -------- reset() ------------> OVER         Cancel, DeliveryFailed or Ended, by what has been seen
+    any -------- half_closed() ------> OVER         only once nothing is owed: a queued request stays queued
+
+Two promises to the gateway: the answer to the request's headers is the first message it gets, and it gets it at
+dispatch, not before. And one to the picker: exactly one of Cancel, DeliveryFailed and Ended for each Submit, unless
+it refused the request itself.
+
+How a stream ends says nothing: normal ends, clients that left and upstreams that failed look the same. So the outcome
+follows from the messages seen, and where this gateway doesn't show the response's end, it is `ENDED`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from epp.core.actions import Reason
+from epp.extproc.ingress import Refusal, RequestFacts, ResponseFacts, ResponseOutcome
+from epp.extproc.modes import BodyMode, Modes, read_modes
+from epp.extproc.refusals import refusal_message
+from epp.extproc.request import ConversationSettings, Progress, RequestHalf, Unacceptable
+from epp.extproc.response import ResponseHalf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from epp.extproc.wire import ext_proc_pb2 as wire
+
+
+class Submit(NamedTuple):
+    """Queue the request."""
+
+    facts: RequestFacts
+
+
+class Cancel(NamedTuple):
+    """The queued request is gone."""
+
+
+class DeliveryFailed(NamedTuple):
+    """The request was dispatched, and the gateway didn't get to know."""
+
+
+class Ended(NamedTuple):
+    """The dispatched request has ended."""
+
+    response: ResponseFacts
+
+
+class Rejected(NamedTuple):
+    """The conversation refused the request by itself."""
+
+    facts: RequestFacts | None
+    refusal: Refusal
+
+
+Action = Submit | Cancel | DeliveryFailed | Ended | Rejected
+"""What a conversation wants of the picker, in order."""
+
+_NOTHING: Final[tuple[Action, ...]] = ()
+
+
+class Phase(Enum):
+    """Where a conversation is."""
+
+    OPENING = "opening"
+    RECEIVING = "receiving"
+    """The request is coming in, and too little of it is known."""
+    QUEUED = "queued"
+    RUNNING = "running"
+    """An endpoint has it, and the picker counts on hearing its end."""
+    SETTLED = "settled"
+    """The picker has heard the end; messages are still passed on."""
+    OVER = "over"
+    """Whatever comes now is ignored."""
+
+
+class _Delivery(Enum):
+    """How far the answer to the request's headers got."""
+
+    DUE = "due"
+    HANDED_OUT = "handed out"
+    WRITTEN = "written"
+
+
+class Conversation:
+    """One stream. The transport feeds it, sends what `next_message` gives, and carries the actions to the picker."""
+
+    __slots__ = (
+        "_delivery",
+        "_half_closed",
+        "_last_word",
+        "_modes",
+        "_request",
+        "_response",
+        "_settings",
+        "phase",
+    )
+
+    def __init__(self, settings: ConversationSettings) -> None:
+        self._settings = settings
+        self._modes: Modes | None = None
+        self._request: RequestHalf | None = None
+        self._response: ResponseHalf | None = None
+        self._last_word: wire.ProcessingResponse | None = None
+        self._delivery = _Delivery.DUE
+        self._half_closed = False
+        self.phase = Phase.OPENING
+
+    # ------------------------------------------------------------------------ from the gateway
+
+    def receive(self, message: wire.ProcessingRequest, now: float) -> Sequence[Action]:
+        """The next message of the gateway."""
+        if self.phase is Phase.OVER:
+            return _NOTHING
+        try:
+            return _HANDLERS[message.WhichOneof("request")](self, message, now)
+        except Unacceptable as problem:
+            return self._give_up(problem.reason, problem.message, now)
+
+    def unreadable(self, now: float) -> Sequence[Action]:
+        """Something came that is no message of the protocol."""
+        if self.phase is Phase.OVER:
+            return _NOTHING
+        return self._give_up(Reason.MALFORMED, "The gateway sent something that is no ext_proc message.", now)
+
+    def half_closed(self) -> Sequence[Action]:
+        """The gateway will send nothing more. It may well still wait for answers."""
+        self._half_closed = True
+        if self.phase in {Phase.OPENING, Phase.RECEIVING}:
+            self._leave()
+        return _NOTHING
+
+    def reset(self, now: float) -> Sequence[Action]:
+        """The stream is gone, both ways."""
+        actions = self._let_go(now)
+        self._leave()
+        self._last_word = None
+        return actions
+
+    # ------------------------------------------------------------------------- from the picker
+
+    def dispatched(self, address: str, waited_s: float) -> None:
+        """The queued request goes to the endpoint `address`."""
+        if self.phase is not Phase.QUEUED or self._request is None or self._modes is None:
+            return
+        self._request.release(address)
+        self._response = ResponseHalf(self._modes.response, waited_s=waited_s)
+        self.phase = Phase.RUNNING
+
+    def refused(self, refusal: Refusal) -> None:
+        """The queued request gets an answer instead."""
+        if self.phase is not Phase.QUEUED:
+            return
+        self._leave()
+        self._last_word = refusal_message(refusal)
+
+    # -------------------------------------------------------------------------- to the gateway
+
+    def next_message(self) -> wire.ProcessingResponse | None:
+        """The next message to send; None if there is none now.
+
+        Asking again says that the message before has been written.
+        """
+        response = self._response
+        if response is None:
+            last_word, self._last_word = self._last_word, None
+            return last_word
+        if self._delivery is not _Delivery.WRITTEN:
+            self._delivery = _Delivery.HANDED_OUT if self._delivery is _Delivery.DUE else _Delivery.WRITTEN
+        request = self._request
+        if request is not None and request.pending:
+            message = request.next_message()
+            if message is not None:
+                return message
+        return response.outbox.popleft() if response.outbox else None
+
+    def settle(self, now: float) -> Sequence[Action]:
+        """To be called when everything has been sent: what can be looked at only now."""
+        if self.phase is Phase.RUNNING:
+            if self._half_closed or (self._response is not None and self._response.complete):
+                actions = self._let_go(now)
+                self.phase = Phase.SETTLED
+                if self._half_closed:
+                    self._leave()
+                return actions
+        elif self.phase is Phase.SETTLED and self._half_closed:
+            self._leave()
+        return _NOTHING
+
+    # ----------------------------------------------------------------------------- one message
+
+    def _on_request_headers(self, message: wire.ProcessingRequest, now: float) -> Sequence[Action]:
+        del now
+        if self.phase is not Phase.OPENING:
+            raise _out_of_order("request_headers came a second time")
+        self._modes = read_modes(message)
+        self._request = RequestHalf(self._settings, message, self._modes.request)
+        self.phase = Phase.RECEIVING
+        return self._submit(self._request.begin())
+
+    def _on_request_body(self, message: wire.ProcessingRequest, now: float) -> Sequence[Action]:
+        del now
+        request = self._open_request("request_body")
+        return _NOTHING if request is None else self._submit(request.take_body(message))
+
+    def _on_request_trailers(self, message: wire.ProcessingRequest, now: float) -> Sequence[Action]:
+        del now
+        request = self._open_request("request_trailers")
+        return _NOTHING if request is None else self._submit(request.take_trailers(message))
+
+    def _on_response_headers(self, message: wire.ProcessingRequest, now: float) -> Sequence[Action]:
+        actions = self._stand_aside(message)
+        assert self._response is not None
+        self._response.take_headers(message, now)
+        return actions
+
+    def _on_response_body(self, message: wire.ProcessingRequest, now: float) -> Sequence[Action]:
+        actions = self._stand_aside(message) if self._response is None else _NOTHING
+        assert self._response is not None
+        self._response.take_body(message, now)
+        return actions
+
+    def _on_response_trailers(self, message: wire.ProcessingRequest, now: float) -> Sequence[Action]:
+        actions = self._stand_aside(message)
+        assert self._response is not None
+        self._response.take_trailers(now)
+        return actions
+
+    def _on_nothing(self, message: wire.ProcessingRequest, now: float) -> Sequence[Action]:
+        del message, now
+        raise Unacceptable(Reason.MALFORMED, "The gateway sent a message without headers, body or trailers.")
+
+    # --------------------------------------------------------------------------------- helpers
+
+    def _submit(self, progress: Progress) -> Sequence[Action]:
+        if progress is not Progress.READY:
+            return _NOTHING
+        assert self._request is not None
+        self.phase = Phase.QUEUED
+        return (Submit(self._request.facts()),)
+
+    def _open_request(self, kind: str) -> RequestHalf | None:
+        """The request that a message continues; None if it doesn't matter any more."""
+        request = self._request
+        if request is None:
+            if self.phase is Phase.SETTLED:
+                return None
+            raise _out_of_order(f"{kind} came before request_headers")
+        if request.ended:
+            raise _out_of_order(f"{kind} came after the request had ended")
+        return request
+
+    def _stand_aside(self, message: wire.ProcessingRequest) -> Sequence[Action]:
+        """Leave a request that we have not answered to the gateway, which answers it by itself.
+
+        That is a filter before us that refused it, or a timeout while it was queued: its response comes past us
+        like any other.
+        """
+        if self._response is not None:
+            return _NOTHING
+        if self._modes is None:
+            self._modes = read_modes(message)
+        actions: Sequence[Action] = (Cancel(),) if self.phase is Phase.QUEUED else _NOTHING
+        self._request = None
+        self._response = ResponseHalf(self._modes.response, waited_s=0.0)
+        self._delivery = _Delivery.WRITTEN
+        self.phase = Phase.SETTLED
+        return actions
+
+    def _give_up(self, reason: Reason, message: str, now: float) -> Sequence[Action]:
+        """Answer instead of going on."""
+        refusal = Refusal(reason, retry_after_s=None, message=message, waited_s=0.0)
+        facts = self._request.facts() if self._request is not None else None
+        actions = (*self._let_go(now), Rejected(facts, refusal))
+        self._leave()
+        self._last_word = refusal_message(refusal)
+        return actions
+
+    def _let_go(self, now: float) -> Sequence[Action]:
+        """Tell the picker the end of what it knows of, once; the phase is the caller's business."""
+        if self.phase is Phase.QUEUED:
+            return (Cancel(),)
+        if self.phase is not Phase.RUNNING:
+            return _NOTHING
+        if self._delivery is not _Delivery.WRITTEN:
+            return (DeliveryFailed(),)
+        assert self._request is not None
+        assert self._response is not None
+        facts = self._response.facts(
+            otherwise=self._unfinished(), request_bytes=self._request.body_bytes, now=now
+        )
+        return (Ended(facts),)
+
+    def _unfinished(self) -> ResponseOutcome:
+        """The outcome of a response whose end has not been seen."""
+        assert self._modes is not None
+        assert self._response is not None
+        if self._modes.response is BodyMode.UNSEEN:
+            return ResponseOutcome.ENDED
+        # A gateway that declares nothing, closes its side and shows no response is one that never shows any.
+        if not self._modes.declared and self._half_closed and not self._response.begun:
+            return ResponseOutcome.ENDED
+        return ResponseOutcome.ABORTED
+
+    def _leave(self) -> None:
+        """Drop everything that is held; nothing is sent after this but a last word."""
+        self.phase = Phase.OVER
+        self._request = None
+        self._response = None
+
+
+def _out_of_order(message: str) -> Unacceptable:
+    return Unacceptable(Reason.MALFORMED, f"The gateway's messages are out of order: {message}.")
+
+
+_HANDLERS: Final[
+    dict[str | None, Callable[[Conversation, wire.ProcessingRequest, float], Sequence[Action]]]
+] = {
+    "request_headers": Conversation._on_request_headers,
+    "request_body": Conversation._on_request_body,
+    "request_trailers": Conversation._on_request_trailers,
+    "response_headers": Conversation._on_response_headers,
+    "response_body": Conversation._on_response_body,
+    "response_trailers": Conversation._on_response_trailers,
+    None: Conversation._on_nothing,
+}

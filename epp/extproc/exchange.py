@@ -1,0 +1,121 @@
+"""One conversation and the picker: carries actions there and decisions back.
+
+A transport derives its stream from `Exchange`, feeds it what arrives, and sends what `next_message` gives until that
+is None, then calls `settle`. All of it is synchronous. When a decision arrives on another stream's account, `wake`
+tells the transport that there is something to send here.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, assert_never
+
+from google.protobuf.message import DecodeError
+
+from epp.extproc.conversation import Cancel, Conversation, DeliveryFailed, Ended, Phase, Rejected, Submit
+from epp.extproc.wire import ext_proc_pb2 as wire
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from epp.extproc.conversation import Action
+    from epp.extproc.ingress import Picker, Refusal
+    from epp.extproc.request import ConversationSettings
+
+
+class Exchange(ABC):
+    """One stream, from its first message to its last. The picker's `Answer` to the stream's request.
+
+    A base class and no part, because two objects that know each other would be garbage for the collector to find,
+    once per stream.
+    """
+
+    __slots__ = ("_busy", "_clock", "_conversation", "_picker", "_request_id")
+
+    def __init__(self, settings: ConversationSettings, *, picker: Picker, clock: Callable[[], float]) -> None:
+        self._conversation = Conversation(settings)
+        self._picker = picker
+        self._clock = clock
+        self._request_id = -1
+        self._busy = False
+
+    @abstractmethod
+    def wake(self) -> None:
+        """There is something to send, outside of any call of the transport's."""
+
+    # --------------------------------------------------------------------- from the transport
+
+    def receive(self, data: bytes) -> None:
+        """The gateway sent a message."""
+        now = self._clock()
+        try:
+            message = wire.ProcessingRequest.FromString(data)
+        except DecodeError:
+            actions = self._conversation.unreadable(now)
+        else:
+            actions = self._conversation.receive(message, now)
+        if actions:
+            self._perform(actions)
+
+    def half_closed(self) -> None:
+        """The gateway will send nothing more."""
+        self._perform(self._conversation.half_closed())
+
+    def reset(self) -> None:
+        """The stream is gone: nothing can be sent any more. Does nothing when all was said."""
+        self._perform(self._conversation.reset(self._clock()))
+
+    def next_message(self) -> bytes | None:
+        """What to send next; None if there is nothing now. Asking again says that the last one was written."""
+        message = self._conversation.next_message()
+        return None if message is None else message.SerializeToString()
+
+    def settle(self) -> None:
+        """Everything has been sent."""
+        actions = self._conversation.settle(self._clock())
+        if actions:
+            self._perform(actions)
+
+    @property
+    def over(self) -> bool:
+        """Once everything has been sent, the stream is to be closed."""
+        return self._conversation.phase is Phase.OVER
+
+    # ------------------------------------------------------------------------ from the picker
+
+    def dispatched(self, address: str, waited_s: float) -> None:
+        """The request goes to the endpoint `address`."""
+        self._conversation.dispatched(address, waited_s)
+        self._decided()
+
+    def refused(self, refusal: Refusal) -> None:
+        """The request gets an answer instead."""
+        self._conversation.refused(refusal)
+        self._decided()
+
+    # ------------------------------------------------------------------------------- helpers
+
+    def _decided(self) -> None:
+        # While the transport is in one of our calls it will look for messages by itself.
+        if not self._busy:
+            self.wake()
+
+    def _perform(self, actions: Sequence[Action]) -> None:
+        self._busy = True
+        try:
+            for action in actions:
+                match action:
+                    case Submit(facts):
+                        self._request_id = self._picker.submit(facts, self)
+                    case Cancel():
+                        self._picker.cancel(self._request_id)
+                    case DeliveryFailed():
+                        self._picker.delivery_failed(self._request_id)
+                    case Ended(response):
+                        self._picker.ended(self._request_id, response)
+                    case Rejected(facts, refusal):
+                        self._picker.rejected(facts, refusal)
+                    case _:
+                        assert_never(action)
+        finally:
+            self._busy = False

@@ -1,0 +1,161 @@
+"""HTTP headers as ext_proc carries them: the names that we know, reading them, and asking for changes.
+
+A value comes in `raw_value` or in `value`; a value that is not UTF-8 is no error, it is just not a valid value of
+any header that we read. What a client sends here is a trust boundary: control headers are consumed, and removed
+before the model server sees them.
+"""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from epp.core.durations import parse_go_duration
+from epp.extproc.ingress import DEFAULT_FAIRNESS_ID
+from epp.extproc.wire import ext_proc_pb2 as wire
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+PATH: Final = ":path"
+STATUS: Final = ":status"
+REQUEST_ID: Final = "x-request-id"
+CONTENT_LENGTH: Final = "content-length"
+CONTENT_TYPE: Final = "content-type"
+
+OBJECTIVE: Final = ("x-llm-d-inference-objective", "x-gateway-inference-objective")
+"""The current name, then the one it had; if both come, the current one wins."""
+FAIRNESS_ID: Final = ("x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id")
+TTL: Final = ("x-llm-d-inference-ttl",)
+
+DESTINATION: Final = "x-gateway-destination-endpoint"
+"""Where the gateway reads our answer; also its key in dynamic metadata."""
+SUBSET: Final = "x-gateway-destination-endpoint-subset"
+"""A key of metadata. As a header it means nothing, and goes no further."""
+QUEUE_DURATION: Final = "x-llm-d-flow-queue-duration-ms"
+"""On responses: how long the request waited here. Only we may say that."""
+DROPPED_REASON: Final = "x-llm-d-request-dropped-reason"
+
+_CONTROL: Final = frozenset({*OBJECTIVE, *FAIRNESS_ID, *TTL, SUBSET, QUEUE_DURATION})
+_REQUEST_HEADERS: Final = _CONTROL | {PATH, REQUEST_ID, CONTENT_LENGTH, CONTENT_TYPE}
+_RESPONSE_HEADERS: Final = frozenset({STATUS, QUEUE_DURATION})
+
+_LONGEST_OBJECTIVE = 253
+"""Kubernetes allows no longer name."""
+_LONGEST_FAIRNESS_ID = 1024
+_LONGEST_REQUEST_NAME = 256
+
+
+class ControlHeaders(Enum):
+    """What happens to the headers that steer us, before the model server."""
+
+    REMOVE = "remove"
+    KEEP = "keep"
+
+
+class RequestControl(NamedTuple):
+    """What a request's headers ask of us."""
+
+    request_name: str
+    objective: str
+    fairness_id: str
+    ttl_s: float | None
+    path: str
+    content_type: str
+    """The media type without its parameters, lower case; '' if none is given."""
+    content_length: int | None
+    present: tuple[str, ...]
+    """The control headers that came, to be removed."""
+    invalid: tuple[str, ...]
+    """Those whose values were invalid and ignored."""
+
+
+def read_request(headers: Iterable[wire.HeaderValue]) -> RequestControl:
+    """Read a request's headers."""
+    values = _read(headers, _REQUEST_HEADERS)
+    invalid: list[str] = []
+    media_type, _, _ = _text(values.get(CONTENT_TYPE, b"")).partition(";")
+    path, _, _ = _text(values.get(PATH, b"")).partition("?")
+    return RequestControl(
+        request_name=_text(values.get(REQUEST_ID, b""))[:_LONGEST_REQUEST_NAME],
+        objective=_named(values, OBJECTIVE, _LONGEST_OBJECTIVE, invalid),
+        fairness_id=_named(values, FAIRNESS_ID, _LONGEST_FAIRNESS_ID, invalid) or DEFAULT_FAIRNESS_ID,
+        ttl_s=_ttl(values, invalid),
+        path=path,
+        content_type=media_type.strip().lower(),
+        content_length=_count(values.get(CONTENT_LENGTH, b"")),
+        present=tuple(name for name in values if name in _CONTROL),
+        invalid=tuple(invalid),
+    )
+
+
+def read_response(headers: Iterable[wire.HeaderValue]) -> tuple[int | None, bool]:
+    """A response's status, and whether it claims a queue duration, which is ours to claim."""
+    values = _read(headers, _RESPONSE_HEADERS)
+    return _count(values.get(STATUS, b"")), QUEUE_DURATION in values
+
+
+def set_header(mutation: wire.HeaderMutation, name: str, value: str) -> None:
+    """Ask for a header to be there with this value and no other."""
+    option = mutation.set_headers.add()
+    option.header.key = name
+    # Some gateways read only `raw_value`, and none only `value`.
+    option.header.raw_value = value.encode()
+    option.append_action = wire.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
+
+
+def waited_ms(waited_s: float) -> str:
+    """A wait as `QUEUE_DURATION` shows it: whole milliseconds, rounded up, so that a wait never shows as none."""
+    return str(max(1, math.ceil(waited_s * 1000)))
+
+
+def _read(headers: Iterable[wire.HeaderValue], wanted: frozenset[str]) -> dict[str, bytes]:
+    values: dict[str, bytes] = {}
+    for header in headers:
+        name = header.key.lower()
+        if name in wanted and name not in values:
+            values[name] = header.raw_value or header.value
+    return values
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace").strip()
+
+
+def _named(values: Mapping[str, bytes], names: tuple[str, ...], longest: int, invalid: list[str]) -> str:
+    """The first usable value among a header's spellings; those that can't be one are noted."""
+    for name in names:
+        raw = values.get(name, b"")
+        try:
+            value = raw.decode("utf-8").strip()
+        except UnicodeDecodeError:
+            invalid.append(name)
+            continue
+        if not value:
+            continue
+        if len(value) <= longest and value.isprintable():
+            return value
+        invalid.append(name)
+    return ""
+
+
+def _ttl(values: Mapping[str, bytes], invalid: list[str]) -> float | None:
+    """A Go duration, or whole milliseconds. Nothing at or below 0: that would mean waiting without limit."""
+    for name in TTL:
+        text = _text(values.get(name, b""))
+        if not text:
+            continue
+        try:
+            ttl_s = parse_go_duration(f"{text}ms" if text.isascii() and text.isdigit() else text)
+        except ValueError:
+            ttl_s = 0.0
+        if ttl_s > 0:
+            return ttl_s
+        invalid.append(name)
+    return None
+
+
+def _count(value: bytes) -> int | None:
+    """A number without a sign, as status lines and content lengths have it."""
+    return int(value) if value.isdigit() and len(value) < 20 else None

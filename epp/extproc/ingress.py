@@ -1,0 +1,121 @@
+"""Between the conversations and the picker: what each tells the other, and nothing of how.
+
+A transport's stream submits a request to the `Picker` and implements `Answer`; the shell implements the `Picker`.
+Every submitted request gets exactly one answer, unless it was cancelled before, and the picker hears exactly one end
+of every request that it answered with a dispatch: `delivery_failed` or `ended`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from epp.core.actions import Reason
+    from epp.core.eligibility import Eligibility
+
+DEFAULT_FAIRNESS_ID = "default-flow"
+"""The flow of requests that name none."""
+
+
+class RequestFacts(NamedTuple):
+    """What the conversation learnt of a request."""
+
+    request_name: str
+    """`x-request-id`, for people; '' if there is none. Not unique: a client may choose it."""
+    objective: str
+    """The name of its InferenceObjective; '' if it gives none."""
+    fairness_id: str
+    """Its flow; `DEFAULT_FAIRNESS_ID` if it gives none."""
+    ttl_s: float | None
+    """The waiting budget that the request itself gives, above 0."""
+    model: str
+    """The model it asks for; '' if unknown."""
+    path: str
+    """Its path without the query, which may hold secrets."""
+    streaming: bool
+    """It asks for its answer as a stream of events."""
+    size_bytes: int
+    """Bytes of body held while it waits, or announced and soon to be held."""
+    need: int
+    """Requests' worth of room: 1, or 0 for a request without a body."""
+    charge_tokens: int
+    """What its flow pays, an estimate, at least 1."""
+    eligibility: Eligibility
+    invalid_headers: tuple[str, ...]
+    """Names of control headers whose values were invalid and ignored."""
+
+
+class Refusal(NamedTuple):
+    """An answer instead of an endpoint."""
+
+    reason: Reason
+    retry_after_s: int | None
+    """When trying again makes sense, 1 to 60; None where waiting can't help."""
+    message: str
+    """What the client reads; '' means the reason's usual text."""
+    waited_s: float
+
+
+class ResponseOutcome(Enum):
+    """How a dispatched request ended, by the messages seen."""
+
+    COMPLETED = "completed"
+    """The end of the response was seen."""
+    ABORTED = "aborted"
+    """The stream ended before the response did."""
+    ENDED = "ended"
+    """The stream ended, and this gateway doesn't show where responses end."""
+
+
+class ResponseFacts(NamedTuple):
+    """What the conversation learnt of the response, at the end."""
+
+    outcome: ResponseOutcome
+    status: int | None
+    """The model server's HTTP status; None if no response headers came."""
+    request_bytes: int
+    """Bytes of request body seen."""
+    response_bytes: int
+    """Bytes of response body seen; 0 where the gateway keeps them to itself."""
+    input_tokens: int | None
+    """From the response's `usage`, as are the other two; None if it didn't say."""
+    output_tokens: int | None
+    cached_tokens: int | None
+    first_byte_s: float | None
+    """When the first byte of the response's body came; None if none did."""
+    ended_s: float
+    """When the response, or the stream, ended."""
+
+
+class Answer(Protocol):
+    """Where the picker leaves its decision. Called once, maybe before `submit` has returned."""
+
+    def dispatched(self, address: str, waited_s: float) -> None:
+        """The request goes to the endpoint `address`, after `waited_s` in the queue."""
+
+    def refused(self, refusal: Refusal) -> None:
+        """The request gets an answer instead."""
+
+
+class Picker(Protocol):
+    """Who decides. Called on the event loop; none of the calls may block or raise."""
+
+    def submit(self, facts: RequestFacts, answer: Answer) -> int:
+        """Take a request, and return the id by which the calls below name it."""
+
+    def cancel(self, request_id: int) -> None:
+        """It is gone while it waited. Its answer is not wanted any more."""
+
+    def delivery_failed(self, request_id: int) -> None:
+        """It was dispatched, and the gateway could not be told: nothing reached the endpoint."""
+
+    def ended(self, request_id: int, response: ResponseFacts) -> None:
+        """It was dispatched, and its stream has ended."""
+
+    def rejected(self, facts: RequestFacts | None, refusal: Refusal) -> None:
+        """The conversation itself refused a request: malformed or too large. For metrics and logs.
+
+        `facts` is None if too little of it was understood. If the request had been submitted already, `cancel` or
+        `ended` has been called for it just before.
+        """

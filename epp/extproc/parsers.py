@@ -1,0 +1,252 @@
+"""What a request's body says: its model, whether it wants a stream, how long its answer may get.
+
+`openai-parser` waits for the whole body, because a slow upload must not hold a place in the queue. On the JSON
+paths of the OpenAI API it refuses what no model server could answer; on any other path, and for any other content
+type, the body is passed on unread. `passthrough-parser` never waits for a body and never reads one.
+
+Which parser a request gets goes as upstream: the one that claims its path, else the first that claims none. In a list
+without such a one, requests that nobody claims are the first parser's, which passes them on unread.
+
+JSON is decoded once and lazily: only the few fields that matter are looked at, and the rest is skipped, unbuilt.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+import msgspec
+from msgspec import Raw
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+OPENAI_PARSER: Final = "openai-parser"
+PASSTHROUGH_PARSER: Final = "passthrough-parser"
+
+_LARGEST_CAP = 2**31 - 1
+"""A cap on output above this is no cap, and must not blow up a charge."""
+_NOTHING: Final = Raw(b"")
+
+
+class Malformed(ValueError):  # noqa: N818 - named for what it says of the request
+    """The body can't be what its path takes; the message is for the client, and quotes nothing of it."""
+
+
+class BodyNeed(Enum):
+    """What a parser has to see before its request can be queued."""
+
+    NOTHING = "nothing"
+    WHOLE = "whole"
+
+
+class ParsedRequest(NamedTuple):
+    """What a body said."""
+
+    model: str = ""
+    streaming: bool = False
+    max_tokens: int = 0
+    """The request's own cap on its output; 0 if it has none."""
+
+
+UNREAD: Final = ParsedRequest()
+"""Of a body that nobody looked into."""
+
+
+class Parser(Protocol):
+    """Reads the bodies of some requests."""
+
+    @property
+    def body_need(self) -> BodyNeed:
+        """What it waits for."""
+
+    def claims(self, path: str) -> bool:
+        """Whether requests to `path`, which has no query, are its own."""
+
+    def parse(self, path: str, content_type: str, body: bytes) -> ParsedRequest:
+        """Read a whole body. Raises Malformed."""
+
+
+class Parsers:
+    """The configured parsers, in order."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        unknown = [name for name in names if name not in _PARSERS]
+        if unknown or not names:
+            raise ValueError(f"parsers {list(names)}: expected one or more of {sorted(_PARSERS)}")
+        parsers = [_PARSERS[name] for name in names]
+        self._claiming = [parser for parser in parsers if not isinstance(parser, PassthroughParser)]
+        if len(self._claiming) < len(parsers):
+            fallback = next(parser for parser in parsers if isinstance(parser, PassthroughParser))
+            # Nothing after the first parser without paths is ever asked.
+            self._claiming = self._claiming[: parsers.index(fallback)]
+            self._fallback: Parser = fallback
+        else:
+            self._fallback = parsers[0]
+
+    def choose(self, path: str) -> Parser:
+        """The parser for requests to `path`."""
+        for parser in self._claiming:
+            if parser.claims(path):
+                return parser
+        return self._fallback
+
+
+class PassthroughParser:
+    """Nothing is read; requests are queued on their headers alone."""
+
+    body_need = BodyNeed.NOTHING
+
+    def claims(self, path: str) -> bool:
+        """No path: it is the fallback."""
+        del path
+        return False
+
+    def parse(self, path: str, content_type: str, body: bytes) -> ParsedRequest:
+        """Nothing, whatever the body is."""
+        del path, content_type, body
+        return UNREAD
+
+
+class OpenAIParser:
+    """The OpenAI API's JSON requests."""
+
+    body_need = BodyNeed.WHOLE
+
+    def claims(self, path: str) -> bool:
+        """Whether `path` ends like one of the API's."""
+        return _call(path) is not None
+
+    def parse(self, path: str, content_type: str, body: bytes) -> ParsedRequest:
+        """Read the body of a known call; anything else goes unread."""
+        call = _call(path)
+        if call is None or not _is_json(content_type):
+            return UNREAD
+        try:
+            fields = _DECODER.decode(body)
+        except RecursionError:
+            raise Malformed("error unmarshaling request bodyMap: nested too deeply") from None
+        except ValueError as error:
+            raise Malformed(f"error unmarshaling request bodyMap: {error}") from None
+        if not _filled(getattr(fields, call.required), call.required_form):
+            raise Malformed(call.complaint)
+        model = _string(fields.model)
+        if call.model_needed and not model:
+            raise Malformed("model not found in request body")
+        return ParsedRequest(model, bytes(fields.stream) == b"true", _cap(fields, call.caps))
+
+
+class _Body(msgspec.Struct):
+    """The fields of all calls together, undecoded."""
+
+    model: Raw = _NOTHING
+    stream: Raw = _NOTHING
+    messages: Raw = _NOTHING
+    prompt: Raw = _NOTHING
+    input: Raw = _NOTHING
+    items: Raw = _NOTHING
+    max_completion_tokens: Raw = _NOTHING
+    max_tokens: Raw = _NOTHING
+    max_output_tokens: Raw = _NOTHING
+
+
+_DECODER: Final = msgspec.json.Decoder(_Body)
+
+
+class _Form(Enum):
+    """What a required field has to look like, as the beginning of its JSON."""
+
+    LIST = re.compile(rb"\[\s*[^\]\s]")
+    LIST_OR_STRING = re.compile(rb'\[\s*[^\]\s]|"[^"]')
+    ANYTHING = re.compile(rb"(?!null$).", re.DOTALL)
+
+
+class _Call(NamedTuple):
+    """One call of the API: what it can't do without, and where it caps its output."""
+
+    required: str
+    required_form: _Form
+    complaint: str
+    caps: tuple[str, ...] = ()
+    model_needed: bool = True
+
+
+_CHAT: Final = _Call(
+    "messages",
+    _Form.LIST,
+    "invalid chat completions request: must have valid messages field",
+    ("max_completion_tokens", "max_tokens"),
+)
+_COMPLETIONS: Final = _Call(
+    "prompt",
+    _Form.LIST_OR_STRING,
+    "invalid completions request: must have prompt field",
+    ("max_tokens",),
+)
+_CALLS: Final = {
+    "chat/completions": _CHAT,
+    "chat/completions/render": _CHAT,
+    "completions": _COMPLETIONS,
+    "completions/render": _COMPLETIONS,
+    "embeddings": _Call("input", _Form.LIST_OR_STRING, "invalid embeddings request: must have input field"),
+    "responses": _Call(
+        "input",
+        _Form.ANYTHING,
+        "invalid responses request: must have input field",
+        ("max_output_tokens",),
+    ),
+    "conversations": _Call(
+        "items",
+        _Form.LIST,
+        "invalid conversations request: must have items field",
+        model_needed=False,  # the API's conversations have none
+    ),
+    "images/generations": _Call(
+        "prompt", _Form.LIST_OR_STRING, "invalid images generations request: must have prompt field"
+    ),
+}
+"""By the end of the path."""
+
+
+def _call(path: str) -> _Call | None:
+    segments = path.rstrip("/").rsplit("/", 3)
+    for count in (3, 2, 1):
+        call = _CALLS.get("/".join(segments[-count:]))
+        if call is not None:
+            return call
+    return None
+
+
+def _is_json(content_type: str) -> bool:
+    return content_type in {"", "application/json"} or content_type.endswith("+json")
+
+
+def _filled(raw: Raw, form: _Form) -> bool:
+    # A view, because the messages of a request can be most of its bytes.
+    return form.value.match(memoryview(raw)) is not None
+
+
+def _string(raw: Raw) -> str:
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except ValueError:
+        return ""
+
+
+def _cap(fields: _Body, names: tuple[str, ...]) -> int:
+    for name in names:
+        raw = getattr(fields, name)
+        try:
+            cap = msgspec.json.decode(raw, type=int)
+        except ValueError:
+            continue
+        if cap > 0:
+            return min(cap, _LARGEST_CAP)
+    return 0
+
+
+_PARSERS: Final[dict[str, Parser]] = {
+    OPENAI_PARSER: OpenAIParser(),
+    PASSTHROUGH_PARSER: PassthroughParser(),
+}

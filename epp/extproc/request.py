@@ -1,0 +1,221 @@
+"""The request half of a conversation: what a request is, and the way of its body.
+
+It reads the headers, holds the body until the decision, and then gives back, in this order: the answer to the headers
+with the endpoint in it, every byte of the body, the answer to the trailers. It says when enough has been seen to queue
+the request, and refuses what can't be read or is too large, as soon as that is known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from epp.core.actions import Reason
+from epp.core.eligibility import ANY
+from epp.extproc.body import PassingBody
+from epp.extproc.headers import DESTINATION, ControlHeaders, read_request, set_header
+from epp.extproc.ingress import RequestFacts
+from epp.extproc.metadata import set_destination, subset_hint
+from epp.extproc.modes import BodyMode
+from epp.extproc.parsers import OPENAI_PARSER, UNREAD, BodyNeed, Malformed, ParsedRequest, Parsers
+from epp.extproc.wire import ext_proc_pb2 as wire
+
+if TYPE_CHECKING:
+    from epp.core.eligibility import Eligibility
+
+BYTES_PER_TOKEN: Final = 4
+"""Of a body, roughly; the charge is corrected when the response tells."""
+
+_LONGEST_PATH_SHOWN: Final = 256
+
+_BODY_SEEN: Final = wire.ProcessingResponse(request_body=wire.BodyResponse(response=wire.CommonResponse()))
+_TRAILERS_SEEN: Final = wire.ProcessingResponse(request_trailers=wire.TrailersResponse())
+
+
+def default_parsers() -> Parsers:
+    """What reads bodies where nothing else is configured."""
+    return Parsers((OPENAI_PARSER,))
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationSettings:
+    """What a person can configure about conversations."""
+
+    parsers: Parsers = field(default_factory=default_parsers)
+    max_request_body_bytes: int = 32 * 1024 * 1024
+    control_headers: ControlHeaders = ControlHeaders.REMOVE
+
+
+class Unacceptable(Exception):  # noqa: N818 - no error of ours: what a peer sent; the conversation catches it
+    """The stream can't go on with what has just come; the message is for the client."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class Progress(Enum):
+    """What a message of the request changed."""
+
+    NOTHING = "nothing"
+    READY = "ready"
+    """The request can be queued now. Said once."""
+
+
+class RequestHalf:
+    """One request, from its headers to the last byte sent on.
+
+    Nothing comes out before `release`.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_body",
+        "_control",
+        "_eligibility",
+        "_mode",
+        "_need",
+        "_owed",
+        "_parsed",
+        "_parser",
+        "_released",
+        "_settings",
+        "_trailers_owed",
+        "_unread",
+        "body_bytes",
+        "ended",
+        "pending",
+    )
+
+    def __init__(self, settings: ConversationSettings, first: wire.ProcessingRequest, mode: BodyMode) -> None:
+        """From the message that brought the request's headers."""
+        self._settings = settings
+        self._mode = mode
+        self._control = read_request(first.request_headers.headers.headers)
+        self._parser = settings.parsers.choose(self._control.path)
+        self._parsed: ParsedRequest = UNREAD
+        self._eligibility: Eligibility = subset_hint(first) or ANY
+        self._body = PassingBody()
+        self._answer: wire.ProcessingResponse | None = None
+        self._owed = 0
+        self._trailers_owed = False
+        self._released = False
+        self.body_bytes = 0
+        """Bytes of body that have come so far."""
+        self.ended: bool = first.request_headers.end_of_stream
+        """Nothing more of this request may come."""
+        self._need = 0 if self.ended else 1
+        # Only in full duplex does the body come before the headers are answered: elsewhere waiting for it means
+        # waiting for ever.
+        self._unread = not self.ended and mode is BodyMode.DUPLEX and self._parser.body_need is BodyNeed.WHOLE
+        self.pending = False
+        """`next_message` may have something."""
+
+    def begin(self) -> Progress:
+        """Judge the headers."""
+        self._check_size(self._control.content_length or 0)
+        return Progress.NOTHING if self._unread else Progress.READY
+
+    def take_body(self, message: wire.ProcessingRequest) -> Progress:
+        """Take the next message of the body."""
+        sent = message.request_body
+        if self._mode is BodyMode.DUPLEX:
+            chunk = sent.body
+            self.body_bytes += len(chunk)
+            self._check_size(self.body_bytes)
+            self._body.add(chunk)
+            if sent.end_of_stream:
+                self._body.end()
+        else:
+            self.body_bytes += len(sent.body)
+            self._check_size(self.body_bytes)
+            self._owed += 1
+        self.pending = self._released
+        self._restrict(message)
+        return self._end() if sent.end_of_stream else Progress.NOTHING
+
+    def take_trailers(self, message: wire.ProcessingRequest) -> Progress:
+        """Take the trailers, which end the body."""
+        self._trailers_owed = True
+        self.pending = self._released
+        self._restrict(message)
+        return self._end()
+
+    def facts(self) -> RequestFacts:
+        """What is known of the request by now."""
+        control = self._control
+        # A parser that doesn't wait for the body goes by what the headers announce: it will soon be held.
+        size = max(self.body_bytes, control.content_length or 0) if self._need else 0
+        return RequestFacts(
+            request_name=control.request_name,
+            objective=control.objective,
+            fairness_id=control.fairness_id,
+            ttl_s=control.ttl_s,
+            model=self._parsed.model,
+            path=control.path[:_LONGEST_PATH_SHOWN],
+            streaming=self._parsed.streaming,
+            size_bytes=size if self._mode is BodyMode.DUPLEX else 0,
+            need=self._need,
+            charge_tokens=max(1, size // BYTES_PER_TOKEN + self._parsed.max_tokens),
+            eligibility=self._eligibility,
+            invalid_headers=control.invalid,
+        )
+
+    def release(self, address: str) -> None:
+        """Let it go to the endpoint `address`."""
+        answer = wire.ProcessingResponse()
+        common = answer.request_headers.response
+        common.clear_route_cache = True
+        set_header(common.header_mutation, DESTINATION, address)
+        if self._settings.control_headers is ControlHeaders.REMOVE:
+            common.header_mutation.remove_headers.extend(self._control.present)
+        set_destination(answer, address)
+        self._answer = answer
+        self._released = self.pending = True
+
+    def next_message(self) -> wire.ProcessingResponse | None:
+        """The next message for the gateway, in order; None if there is none now."""
+        if self._answer is not None:
+            answer, self._answer = self._answer, None
+            return answer
+        piece = self._body.next_piece()
+        if piece is not None:
+            message = wire.ProcessingResponse()
+            streamed = message.request_body.response.body_mutation.streamed_response
+            streamed.body, streamed.end_of_stream = piece
+            return message
+        if self._owed:
+            self._owed -= 1
+            return _BODY_SEEN
+        self.pending = False
+        if self._trailers_owed:
+            self._trailers_owed = False
+            return _TRAILERS_SEEN
+        return None
+
+    def _end(self) -> Progress:
+        self.ended = True
+        if not self._unread:
+            return Progress.NOTHING
+        self._unread = False
+        control = self._control
+        try:
+            self._parsed = self._parser.parse(control.path, control.content_type, self._body.whole())
+        except Malformed as error:
+            raise Unacceptable(Reason.MALFORMED, str(error)) from None
+        return Progress.READY
+
+    def _check_size(self, size_bytes: int) -> None:
+        limit = self._settings.max_request_body_bytes
+        if size_bytes > limit:
+            raise Unacceptable(
+                Reason.TOO_LARGE,
+                f"The request's body is larger than {limit} bytes, the most that is taken here.",
+            )
+
+    def _restrict(self, message: wire.ProcessingRequest) -> None:
+        """Gateways may name the subset in any message of the request: the last one before it is queued counts."""
+        if not self._released:
+            self._eligibility = subset_hint(message) or self._eligibility

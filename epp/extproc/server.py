@@ -1,0 +1,251 @@
+"""The ext_proc service on grpc.aio: moves messages between gateways and exchanges, and decides nothing.
+
+Per stream one task reads, and whatever a message calls for is written before the next one is read: a peer that doesn't
+read its answers is not read either, so nothing piles up. Only a decision that comes while the reader waits is written
+by a task of its own. At any moment at most one of them writes.
+
+Reads and writes under way are never cancelled: grpc's core writes into memory that belongs to them. A stream that ends
+makes them fail, and that ends their tasks. And once a handler has returned, its call is never touched again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import grpc
+import grpc.aio
+
+from epp.extproc.exchange import Exchange
+from epp.extproc.request import ConversationSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from epp.extproc.health import HealthService
+    from epp.extproc.ingress import Picker
+
+SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
+"""Envoy's name for what we serve."""
+
+
+_ANY_NUMBER: Final = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Where the service listens, and what it takes."""
+
+    port: int = 9002
+    """0 means any free one."""
+    host: str = "[::]"
+    max_receive_bytes: int = 128 * 1024 * 1024
+    """Of one message. Well above the largest request body, so that what is too large can be told so: some gateways
+    send a whole body in one message."""
+    max_send_bytes: int = 128 * 1024 * 1024
+
+
+class ExtProcServer:
+    """The service. Made and used on one event loop."""
+
+    def __init__(
+        self,
+        picker: Picker,
+        *,
+        conversation: ConversationSettings | None = None,
+        settings: ServerSettings | None = None,
+        credentials: grpc.ServerCredentials | None = None,
+        health: HealthService | None = None,
+    ) -> None:
+        """Without `credentials` it speaks plaintext.
+
+        With `health` it answers health checks on its own port too: a gateway checks the address that it uses, unless
+        it is told of another.
+        """
+        self._picker = picker
+        self._conversation = conversation or ConversationSettings()
+        self._settings = settings or ServerSettings()
+        self._credentials = credentials
+        self._health = health
+        self._server: grpc.aio.Server | None = None
+        self._port = 0
+        self._calls: set[_Call] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on, once started."""
+        return self._port
+
+    @property
+    def streams(self) -> int:
+        """How many streams are open: queued, running, or passing a response on."""
+        return len(self._calls)
+
+    async def start(self) -> None:
+        """Listen and serve. Raises OSError if the port is taken."""
+        settings = self._settings
+        server = grpc.aio.server(options=_options(settings))
+        server.add_generic_rpc_handlers(
+            (
+                grpc.method_handlers_generic_handler(
+                    SERVICE, {"Process": grpc.stream_stream_rpc_method_handler(self._process)}
+                ),
+            )
+        )
+        if self._health is not None:
+            self._health.add_to(server)
+        self._port = bind(server, settings.host, settings.port, credentials=self._credentials)
+        await server.start()
+        self._server = server
+
+    async def drained(self, timeout_s: float) -> bool:
+        """Wait until no stream is open, while new ones are still served; whether that came in time."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._empty.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def stop(self, grace_s: float = 0.0) -> None:
+        """Take no new streams, give the open ones `grace_s`, then cut them off."""
+        if self._server is None:
+            return
+        await self._server.stop(grace_s or None)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        self._server = None
+
+    async def _process(self, _: object, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
+        call = _Call(self._conversation, picker=self._picker, context=context, spawn=self.spawn)
+        self._calls.add(call)
+        self._empty.clear()
+        try:
+            await call.run()
+        finally:
+            self._calls.discard(call)
+            if not self._calls:
+                self._empty.set()
+
+    def spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        """Start a task that `stop` waits for."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+class _Call(Exchange):
+    """One stream of one gateway."""
+
+    __slots__ = ("_closed", "_context", "_spawn", "_writer", "_writing")
+
+    def __init__(
+        self,
+        settings: ConversationSettings,
+        *,
+        picker: Picker,
+        context: grpc.aio.ServicerContext[bytes, bytes],
+        spawn: Callable[[Coroutine[object, object, None]], asyncio.Task[None]],
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        super().__init__(settings, picker=picker, clock=loop.time)
+        self._context = context
+        self._spawn = spawn
+        self._closed: asyncio.Future[None] = loop.create_future()
+        self._writing = False
+        self._writer: asyncio.Task[None] | None = None
+        """Writes a decision that came while the reader waited."""
+
+    async def run(self) -> None:
+        """The handler: its end is the stream's end. Cancelled when the stream is reset."""
+        self._spawn(self._guard(self._read()))
+        try:
+            await self._closed
+        finally:
+            # From here on there is nothing to send, so nothing touches the call any more.
+            self.reset()
+
+    def wake(self) -> None:
+        """Write a decision that came on another stream's account."""
+        if not self._writing:
+            self._writing = True
+            self._writer = self._spawn(self._guard(self._write()))
+
+    async def _read(self) -> None:
+        while not self.over:
+            data = await self._context.read()
+            half_closed = data is grpc.aio.EOF
+            if half_closed:
+                self.half_closed()
+            else:
+                self.receive(data)
+            if self._writer is not None:
+                await self._writer
+            await self._write()
+            if half_closed:
+                return
+
+    async def _write(self) -> None:
+        """Send everything that there is to send."""
+        self._writing = True
+        while (message := self.next_message()) is not None:
+            await self._context.write(message)
+        self._writing = False
+        self._writer = None
+        self.settle()
+        if self.over:
+            self._close()
+
+    async def _guard(self, work: Coroutine[object, object, None]) -> None:
+        """Turn every way in which a task of this stream can fail into the end of the stream."""
+        try:
+            await work
+        except grpc.aio.BaseError:
+            # The stream ended under a read or a write.
+            self._close()
+        except Exception as bug:
+            # The handler raises it again, so that grpc logs it and fails the stream.
+            if not self._closed.done():
+                self._closed.set_exception(bug)
+
+    def _close(self) -> None:
+        if not self._closed.done():
+            self._closed.set_result(None)
+
+
+def bind(
+    server: grpc.aio.Server, host: str, port: int, *, credentials: grpc.ServerCredentials | None = None
+) -> int:
+    """Open a port and return its number. Raises OSError with what to do about it."""
+    address = f"{host}:{port}"
+    try:
+        if credentials is None:
+            opened = server.add_insecure_port(address)
+        else:
+            opened = server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise OSError(
+            f"cannot listen on {address}: the port is taken, not permitted, or the address is not one of this "
+            f"host's; choose another ({error})"
+        ) from error
+    return int(opened)
+
+
+def _options(settings: ServerSettings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", settings.max_receive_bytes),
+        ("grpc.max_send_message_length", settings.max_send_bytes),
+        # A gateway's keepalive pings, at whatever rate, must not end the connection that all its streams share.
+        ("grpc.http2.max_ping_strikes", 0),
+        # A burst is for the queue to judge. Left alone, grpc cancels some of the streams that wait for the event loop
+        # as soon as there are a thousand of them.
+        ("grpc.server.max_pending_requests", _ANY_NUMBER),
+        ("grpc.server.max_pending_requests_hard_limit", _ANY_NUMBER),
+        # Two pickers on one port would share its connections, and each would believe to be the only one.
+        ("grpc.so_reuseport", 0),
+    ]

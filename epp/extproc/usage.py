@@ -1,0 +1,98 @@
+"""How many tokens a response says it took, found in the last bytes of its body.
+
+The body passes through; only its tail is kept, by reference and bounded. That is enough, because engines write
+`usage` last, in a JSON document as well as in a stream of events, where it may come with every event: the last one
+seen counts, once. Nothing is parsed until the response has ended. A usage that was cut off, compressed, or pushed out
+of the tail by something longer is not found, which is an answer too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import deque
+from typing import Any, Final, NamedTuple
+
+TAIL_BYTES: Final = 8192
+"""How much of a body's end is kept."""
+
+_KEY = re.compile(r'"usage"\s*:\s*(?=\{)')
+_EVENT_LINE = re.compile(r"(?:\r\n|\r|\n)data: ?")
+_DECODER = json.JSONDecoder()
+_MOST_TOKENS = 2**53
+"""More is no count of anything."""
+
+
+class Usage(NamedTuple):
+    """Tokens as the engine counted them; None where it didn't say."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+NO_USAGE: Final = Usage()
+
+
+class BodyTail:
+    """The last bytes of a body that is passing through."""
+
+    __slots__ = ("_chunks", "_size")
+
+    def __init__(self) -> None:
+        self._chunks: deque[bytes] = deque()
+        self._size = 0
+
+    def add(self, chunk: bytes) -> None:
+        """Remember what has just passed, and forget what is too long ago."""
+        size = len(chunk)
+        if not size:
+            return
+        if size > TAIL_BYTES:
+            chunk = chunk[-TAIL_BYTES:]
+            size = TAIL_BYTES
+        chunks = self._chunks
+        chunks.append(chunk)
+        total = self._size + size
+        while total - len(chunks[0]) >= TAIL_BYTES:
+            total -= len(chunks.popleft())
+        self._size = total
+
+    def usage(self) -> Usage:
+        """The last usage in what is left."""
+        return find_usage(b"".join(self._chunks))
+
+
+def find_usage(tail: bytes) -> Usage:
+    """The last usage in the end of a response's body, JSON or server-sent events."""
+    # An event's JSON may be spread over several `data:` lines, even inside the usage: take the prefixes away. Inside a
+    # JSON string a quote is escaped, so what a model or a user wrote can't look like the key.
+    text = _EVENT_LINE.sub("\n", tail.decode("utf-8", "replace"))
+    for key in reversed(list(_KEY.finditer(text))):
+        try:
+            found, _ = _DECODER.raw_decode(text, key.end())
+        except (ValueError, RecursionError):
+            continue
+        usage = _read(found)
+        if usage != NO_USAGE:
+            return usage
+    return NO_USAGE
+
+
+def _read(found: dict[str, Any]) -> Usage:
+    """Both of the API's spellings: of completions and chats, and of responses."""
+    details = found.get("prompt_tokens_details", found.get("input_tokens_details"))
+    return Usage(
+        input_tokens=_count(found.get("prompt_tokens", found.get("input_tokens"))),
+        output_tokens=_count(found.get("completion_tokens", found.get("output_tokens"))),
+        cached_tokens=_count(details.get("cached_tokens")) if isinstance(details, dict) else None,
+    )
+
+
+def _count(value: object) -> int | None:
+    """A count of tokens, which some engines write as a string."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST_TOKENS:
+        return value
+    return None

@@ -1,0 +1,1 @@
+"""The messages that cross our wires, and what compiles them."""
