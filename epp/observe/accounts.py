@@ -1,0 +1,193 @@
+"""Our own metrics, `epp_*`: where waiting time goes, what room was left idle, and how each band and endpoint stands.
+
+Every queued second is in `epp_queue_wait_seconds_total` under exactly one reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from epp.core.endpoint import Knowledge
+from epp.observe.exposition import Numbers, Reading, counter, gauge
+from epp.observe.labels import OTHER, PriorityNames, clean, label_text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from epp.core.statistics import BandStatistics, EndpointStatistics
+    from epp.observe.meter import RequestBook
+    from epp.observe.scrape import Scrape
+
+WAITS = counter(
+    "epp_queue_wait_seconds_total", "Seconds that requests spent queued, by what they waited for."
+)
+IDLE_ELIGIBLE = counter(
+    "epp_idle_eligible_slot_seconds_total",
+    "Seconds that endpoints had room while work that may use it was queued: 0 is the promise.",
+)
+CEILING_IDLE = counter(
+    "epp_ceiling_idle_slot_seconds_total",
+    "Seconds that endpoints had room which a ceiling kept from queued work.",
+)
+RUNNING = gauge("epp_running_requests", "Requests that were dispatched and have not ended.")
+FLOWS = gauge("epp_flows", "Tenants with requests queued, counted once per band.")
+OVERFLOWED_FLOWS = gauge("epp_overflowed_flows", "Tenants that share a flow because there were too many.")
+LANES = gauge("epp_lanes", "Different sets of endpoints among queued requests, counted once per band.")
+BAND_GAUGES: tuple[tuple[str, str, Callable[[BandStatistics], float]], ...] = (
+    ("epp_band_queue_size", "Requests queued in the band.", lambda band: band.queued_requests),
+    ("epp_band_queue_bytes", "Bytes of the requests queued in the band.", lambda band: band.queued_bytes),
+    (
+        "epp_band_oldest_wait_seconds",
+        "How long the band's oldest request has waited; 0 when none is queued.",
+        lambda band: band.oldest_wait_s,
+    ),
+    (
+        "epp_band_drain_rate",
+        "Requests per second that left the band for an endpoint, lately.",
+        lambda band: band.drain_rate,
+    ),
+    (
+        "epp_band_ceiling",
+        "Share of each endpoint's limit that the band may fill.",
+        lambda band: band.ceiling,
+    ),
+)
+KNOWLEDGE = gauge("epp_endpoint_knowledge", "Endpoints by how far their last metrics can be believed.")
+ENDPOINT_GAUGES: tuple[tuple[str, str, Callable[[EndpointStatistics], float]], ...] = (
+    (
+        "epp_endpoint_inflight_requests",
+        "Requests dispatched to the endpoint that have not ended.",
+        lambda endpoint: endpoint.view.own_requests,
+    ),
+    (
+        "epp_endpoint_inflight_tokens",
+        "Charges of the requests dispatched to the endpoint that have not ended.",
+        lambda endpoint: endpoint.view.own_tokens,
+    ),
+    (
+        "epp_endpoint_foreign_requests",
+        "Requests on the endpoint that are not ours.",
+        lambda endpoint: endpoint.view.foreign_requests,
+    ),
+    (
+        "epp_endpoint_saturation",
+        "The endpoint's load as a share of its limit, 1 and more being full.",
+        lambda endpoint: endpoint.saturation,
+    ),
+    (
+        "epp_endpoint_has_room",
+        "Whether the endpoint has room for one more request, 0 or 1.",
+        lambda endpoint: int(endpoint.has_room),
+    ),
+)
+POLICY_FAULTS = counter("epp_policy_faults_total", "Decisions in which a policy failed and was replaced.")
+REFUSALS = counter("epp_refusals_total", "Requests that got an answer instead of an endpoint.")
+RESPONSES = counter("epp_responses_total", "Dispatched requests that ended, by how.")
+UNDELIVERED = counter(
+    "epp_undelivered_total", "Requests whose stream was gone when they were to be told of their endpoint."
+)
+OVERFLOWS = counter(
+    "epp_label_overflow_total", "Requests counted under other, since there were too many values of a label."
+)
+
+
+class WaitTotals:
+    """Queued seconds by priority and reason, over the life of the process.
+
+    A band's own account ends with the band. It is added up here, so it has to be looked at (`take`) before bands
+    come and go; a scrape does, and whoever is about to remove bands should.
+    """
+
+    def __init__(self, priorities: PriorityNames) -> None:
+        self._priorities = priorities
+        self._closed: dict[tuple[str, str], float] = {}
+        self._open: dict[tuple[int, str], float] = {}
+
+    def take(self, bands: Iterable[BandStatistics]) -> None:
+        """Take the accounts as they are now."""
+        accounts = {
+            (band.priority, reason.value): seconds
+            for band in bands
+            for reason, seconds in band.wait_s.items()
+        }
+        for account, seconds in self._open.items():
+            # Gone, or begun anew by a band of the same priority.
+            if accounts.get(account, 0.0) < seconds:
+                self._add(self._closed, account, seconds)
+        self._open = accounts
+
+    def totals(self) -> dict[tuple[str, str], float]:
+        """Seconds by (priority's label value, reason)."""
+        totals = dict(self._closed)
+        for account, seconds in self._open.items():
+            self._add(totals, account, seconds)
+        return totals
+
+    def _add(self, totals: dict[tuple[str, str], float], account: tuple[int, str], seconds: float) -> None:
+        key = (self._priorities.name(account[0]), account[1])
+        totals[key] = totals.get(key, 0.0) + seconds
+
+
+def read_accounts(
+    scrape: Scrape, book: RequestBook, waits: WaitTotals, *, label_limit: int
+) -> Iterator[Reading]:
+    """Our own metrics."""
+    statistics = scrape.statistics
+    by_pool = scrape.by_pool
+    yield Numbers(
+        WAITS,
+        [
+            (f'{scrape.by_band(priority)},reason="{reason}"', seconds)
+            for (priority, reason), seconds in waits.totals().items()
+        ],
+    )
+    yield Numbers(IDLE_ELIGIBLE, [(by_pool, statistics.idle_eligible_slot_s)])
+    yield Numbers(CEILING_IDLE, [(by_pool, statistics.ceiling_slot_s)])
+    yield Numbers(RUNNING, [(by_pool, statistics.running_requests)])
+    yield Numbers(FLOWS, [(by_pool, sum(len(band.flows) for band in statistics.bands))])
+    yield Numbers(OVERFLOWED_FLOWS, [(by_pool, statistics.overflowed_flows)])
+    yield Numbers(LANES, [(by_pool, statistics.lanes)])
+    bands = tuple(scrape.bands())
+    for name, text, of_band in BAND_GAUGES:
+        yield Numbers(
+            gauge(name, text), [(scrape.by_band(priority), of_band(band)) for priority, band in bands]
+        )
+    yield from _endpoints(scrape)
+    yield Numbers(POLICY_FAULTS, _policy_faults(scrape, label_limit))
+    yield Numbers(
+        REFUSALS,
+        [
+            (f'{scrape.by_band(priority)},reason="{reason}"', count)
+            for (priority, reason), count in book.refusals.items()
+        ],
+    )
+    yield Numbers(
+        RESPONSES, [(f'{by_pool},outcome="{outcome}"', count) for outcome, count in book.responses.items()]
+    )
+    yield Numbers(UNDELIVERED, [(by_pool, book.undelivered)])
+    yield Numbers(OVERFLOWS, [(f'label="{label}"', count) for label, count in book.series.overflows.items()])
+
+
+def _endpoints(scrape: Scrape) -> Iterator[Reading]:
+    endpoints = scrape.statistics.endpoints
+    states = Counter(each.view.knowledge for each in endpoints)
+    yield Numbers(
+        KNOWLEDGE, [(f'{scrape.by_pool},state="{state.value}"', states[state]) for state in Knowledge]
+    )
+    # By address: should a pod and its successor be listed with the same one, the later stands for both.
+    labelled = {
+        f"{scrape.by_pool},{label_text(('endpoint', clean(each.view.spec.address)))}": each
+        for each in endpoints
+    }
+    for name, text, of_endpoint in ENDPOINT_GAUGES:
+        yield Numbers(gauge(name, text), [(labels, of_endpoint(each)) for labels, each in labelled.items()])
+
+
+def _policy_faults(scrape: Scrape, label_limit: int) -> list[tuple[str, float]]:
+    faults: dict[str, float] = {}
+    for position, ((policy, fault), count) in enumerate(scrape.statistics.policy_faults.items()):
+        named = (clean(policy), clean(fault)) if position < label_limit else (OTHER, OTHER)
+        labels = f"{scrape.by_pool},{label_text(('policy', named[0]), ('fault', named[1]))}"
+        faults[labels] = faults.get(labels, 0) + count
+    return list(faults.items())

@@ -1,0 +1,184 @@
+"""The metrics of one picker: what the shell tells them, and the page that they make.
+
+- Events are counted as they come, each in a few microseconds. Whatever the core knows anyway is read from its
+  snapshot when somebody asks, so no gauge is ever old.
+- Names and labels are upstream's where the meaning is: canonical (`llm_d_epp_*`), and deprecated where upstream still
+  has those. Ours start with `epp_`.
+- The number of series is bounded, whatever clients send (`table`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.openmetrics.exposition import generate_latest as generate_latest_openmetrics
+
+from epp.observe import flowcontrol, pool
+from epp.observe.accounts import WaitTotals, read_accounts
+from epp.observe.exposition import Format, Numbers, Reading, counter, gauge, pieces
+from epp.observe.flowcontrol import CYCLE_BUCKETS, read_flow_control
+from epp.observe.histogram import Distribution
+from epp.observe.labels import PriorityNames, RequestLabels, clean, label_text
+from epp.observe.meter import RequestBook, RequestMeter
+from epp.observe.pool import read_deprecated_pool, read_pool, read_scraping
+from epp.observe.requests import read_deprecated_requests, read_requests
+from epp.observe.scrape import Scrape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from epp.core.actions import Reason
+    from epp.core.statistics import Statistics
+
+DEFAULT_LABEL_LIMIT = 1000
+"""Different models, and fairness ids, that get series of their own. Upstream's."""
+
+INFO = gauge("llm_d_epp_info", "The running build.")
+IGNORED_HEADERS = counter("epp_ignored_headers_total", "Control headers whose value was invalid and ignored.")
+UNKNOWN_OBJECTIVES = counter(
+    "epp_unknown_objectives_total",
+    "Requests that named an objective which the pool doesn't have: priority 0.",
+)
+
+TWINS = {**flowcontrol.TWINS, **pool.TWINS, INFO.name: "inference_extension_info"}
+
+
+class DeprecatedNames(Enum):
+    """Whether series appear under upstream's deprecated names as well."""
+
+    SHOWN = "shown"
+    HIDDEN = "hidden"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Build:
+    """What is running."""
+
+    commit: str
+    build_ref: str
+    """The version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where a scrape reads what others count anyway."""
+
+    pool_name: Callable[[], str]
+    detector: Callable[[], str]
+    """The type name of the capacity policy in force."""
+    statistics: Callable[[], Statistics]
+    scrape_failures: Callable[[], Mapping[str, int]]
+    """Failed scrapes of model servers, by kind."""
+
+
+class Metrics:
+    """The metrics of one picker."""
+
+    def __init__(
+        self,
+        *,
+        sources: Sources,
+        build: Build,
+        clock: Callable[[], float],
+        label_limit: int = DEFAULT_LABEL_LIMIT,
+        deprecated_names: DeprecatedNames = DeprecatedNames.SHOWN,
+    ) -> None:
+        self.registry = CollectorRegistry()
+        """The process, the platform and its garbage collector; whatever else is registered appears on the page."""
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self._sources = sources
+        self._build = build
+        self._label_limit = label_limit
+        self._deprecated_names = deprecated_names
+        self._priorities = PriorityNames(label_limit)
+        self._book = RequestBook(clock=clock, label_limit=label_limit, priorities=self._priorities)
+        self._waits = WaitTotals(self._priorities)
+        self._cycles = Distribution(CYCLE_BUCKETS)
+        self._ignored_headers: dict[str, int] = {}
+        self._unknown_objectives = 0
+
+    @property
+    def pool_name(self) -> str:
+        """The pool that they are about."""
+        return self._sources.pool_name()
+
+    # ------------------------------------------------------------------ what the shell tells
+
+    def request_seen(self, labels: RequestLabels, *, size_bytes: int) -> RequestMeter:
+        """A request is about to be submitted to flow control. The rest of its life is told to its meter."""
+        return self._book.request_seen(labels, size_bytes)
+
+    def rejected(self, labels: RequestLabels | None, reason: Reason) -> None:
+        """A request was refused without flow control: malformed, too large. None if it couldn't be read."""
+        self._book.rejected(labels, reason)
+
+    def header_ignored(self, name: str) -> None:
+        """A control header's value was invalid."""
+        self._ignored_headers[name] = self._ignored_headers.get(name, 0) + 1
+
+    def objective_unknown(self) -> None:
+        """A request named an objective that the pool doesn't have."""
+        self._unknown_objectives += 1
+
+    def cycle_ran(self, duration_s: float) -> None:
+        """Flow control handled one event."""
+        self._cycles.observe(duration_s)
+
+    def bands_will_change(self) -> None:
+        """Bands may be about to vanish: take over what they have accounted for so far."""
+        self._waits.take(self._sources.statistics().bands)
+
+    # -------------------------------------------------------------------------- the page
+
+    def pieces(self, page_format: Format) -> Iterator[bytes]:
+        """The page, in pieces of about half a millisecond's work."""
+        for piece in pieces(self._readings(), page_format):
+            yield piece.encode()
+        match page_format:
+            case Format.TEXT:
+                yield generate_latest(self.registry)
+            case Format.OPENMETRICS:
+                yield generate_latest_openmetrics(self.registry)  # type: ignore[no-untyped-call] # it doesn't say
+
+    def page(self, page_format: Format = Format.TEXT) -> bytes:
+        """The page in one go."""
+        return b"".join(self.pieces(page_format))
+
+    def _readings(self) -> Iterator[Reading]:
+        sources = self._sources
+        statistics = sources.statistics()
+        self._waits.take(statistics.bands)
+        scrape = Scrape(clean(sources.pool_name()), sources.detector(), statistics, self._priorities)
+        for reading in self._canonical(scrape):
+            yield reading
+            twin = TWINS.get(reading.family.name)
+            if twin is not None and self._deprecated_names is DeprecatedNames.SHOWN:
+                yield reading._replace(family=reading.family.renamed(twin))
+        if self._deprecated_names is DeprecatedNames.SHOWN:
+            yield from read_deprecated_pool(scrape)
+            yield from read_deprecated_requests(self._book.series)
+
+    def _canonical(self, scrape: Scrape) -> Iterator[Reading]:
+        build = label_text(("commit", self._build.commit), ("build_ref", self._build.build_ref))
+        yield Numbers(INFO, [(build, 1)])
+        yield from read_flow_control(scrape, self._book, self._cycles)
+        yield from read_pool(scrape)
+        yield from read_scraping(self._sources.scrape_failures())
+        yield from read_accounts(scrape, self._book, self._waits, label_limit=self._label_limit)
+        yield Numbers(
+            IGNORED_HEADERS,
+            [(label_text(("header", name)), count) for name, count in self._ignored_headers.items()],
+        )
+        yield Numbers(UNKNOWN_OBJECTIVES, [("", self._unknown_objectives)])
+        yield from read_requests(self._book.series)
