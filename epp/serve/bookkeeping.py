@@ -1,0 +1,128 @@
+"""What is written down of every request: its metrics, and the few log lines that somebody would want.
+
+Requests come by the thousand, so a log line about one is rate-limited by what it says, with a count of those left
+out. No prompt and no header value is ever logged, but the names that operators gave: objectives, models, reasons.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+from epp.extproc.ingress import ResponseOutcome
+from epp.observe.labels import RequestLabels, clean
+from epp.observe.outcomes import ResponseEnd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from epp.extproc.ingress import Answer, Refusal, RequestFacts, ResponseFacts
+    from epp.observe.logs import RateLimitedLog
+    from epp.observe.meter import RequestMeter
+    from epp.observe.metrics import Metrics
+
+
+@dataclass(slots=True, eq=False)
+class Ticket:
+    """One request between its submission and its end."""
+
+    facts: RequestFacts
+    answer: Answer
+    priority: int
+    arrived_s: float
+    meter: RequestMeter
+    waited_s: float = 0.0
+
+
+class Bookkeeping:
+    """Metrics and logs of requests."""
+
+    def __init__(self, metrics: Metrics, log: RateLimitedLog, *, clock: Callable[[], float]) -> None:
+        self._metrics = metrics
+        self._log = log
+        self._clock = clock
+
+    def open(self, facts: RequestFacts, answer: Answer, priority: int) -> Ticket:
+        """A request is about to be queued."""
+        for name in facts.invalid_headers:
+            self._metrics.header_ignored(name)
+        meter = self._metrics.request_seen(_labels(facts, priority), size_bytes=facts.size_bytes)
+        return Ticket(facts, answer, priority, self._clock(), meter)
+
+    def dispatched(self, ticket: Ticket, waited_s: float) -> None:
+        """It goes to an endpoint."""
+        ticket.waited_s = waited_s
+        ticket.meter.dispatched(waited_s=waited_s)
+
+    def refused(self, ticket: Ticket, refusal: Refusal) -> None:
+        """It is refused by the core."""
+        ticket.meter.refused(refusal.reason, waited_s=refusal.waited_s)
+        self._log.info(
+            "request refused",
+            key=(refusal.reason, ticket.priority),
+            reason=refusal.reason.value,
+            priority=ticket.priority,
+            waited_s=round(refusal.waited_s, 3),
+            retry_after_s=refusal.retry_after_s,
+        )
+
+    def cancelled(self, ticket: Ticket) -> None:
+        """Its stream was gone while it waited."""
+        ticket.meter.cancelled(waited_s=self._clock() - ticket.arrived_s)
+
+    def undelivered(self, ticket: Ticket) -> None:
+        """Its stream was gone when it was to be told of its endpoint."""
+        ticket.meter.undelivered(waited_s=ticket.waited_s)
+
+    def ended(self, ticket: Ticket, response: ResponseFacts) -> None:
+        """Its stream came to its end."""
+        first_s = response.first_byte_s
+        ticket.meter.ended(
+            _end(response.outcome),
+            status=response.status,
+            duration_s=response.ended_s - ticket.arrived_s,
+            ttft_s=None if first_s is None else first_s - ticket.arrived_s,
+            input_tokens=response.input_tokens,
+            output_tokens=response.output_tokens,
+            cached_tokens=response.cached_tokens,
+            response_bytes=response.response_bytes,
+            streaming=ticket.facts.streaming,
+        )
+
+    def rejected(self, facts: RequestFacts | None, refusal: Refusal) -> None:
+        """A conversation refused it before it was queued."""
+        self._metrics.rejected(None if facts is None else _labels(facts, 0), refusal.reason)
+        self._log.info("request refused", key=refusal.reason, reason=refusal.reason.value)
+
+    def objective_unknown(self, facts: RequestFacts) -> None:
+        """It names an objective that the pool doesn't have."""
+        self._metrics.objective_unknown()
+        self._log.warning(
+            "a request names an objective that this pool doesn't have: it gets priority 0",
+            key="unknown objective",
+            objective=clean(facts.objective),
+        )
+
+    def answer_failed(self, ticket: Ticket) -> None:
+        """Telling a conversation of its decision raised: a bug of ours, of which only this request suffers."""
+        self._log.exception("a conversation failed", key="answer failed", priority=ticket.priority)
+
+    def bands_will_change(self) -> None:
+        """Bands may vanish, and with them what they have counted."""
+        self._metrics.bands_will_change()
+
+
+def _labels(facts: RequestFacts, priority: int) -> RequestLabels:
+    return RequestLabels(facts.model, facts.model, facts.fairness_id, priority)
+
+
+def _end(outcome: ResponseOutcome) -> ResponseEnd:
+    match outcome:
+        case ResponseOutcome.COMPLETED:
+            return ResponseEnd.COMPLETED
+        case ResponseOutcome.ABORTED:
+            return ResponseEnd.ABORTED
+        case ResponseOutcome.ENDED:
+            return ResponseEnd.ENDED
+        case _:
+            assert_never(outcome)

@@ -1,0 +1,297 @@
+"""The flags of `epp serve`: upstream's, whole, and our own.
+
+One table. Every upstream flag is here with its fate: it works, it is accepted with a line that says why it has no
+effect, or it is refused with a remedy, as upstream itself refuses some. So upstream's charts and manifests work
+unchanged. Both spellings are taken, `--flag value` and `--flag=value`; booleans also as `--flag` and `--flag=false`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from epp.serve.gateways import PROFILES
+
+
+class Kind(Enum):
+    """What a flag's value is."""
+
+    TEXT = "TEXT"
+    INTEGER = "N"
+    PORT = "PORT"
+    BOOLEAN = "true|false"
+    DURATION = "DURATION"
+    QUANTITY = "QUANTITY"
+    PATH = "PATH"
+
+
+@dataclass(frozen=True, slots=True)
+class Works:
+    """The flag does what it says."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoEffect:
+    """The flag is accepted, and one line at start-up says why nothing comes of it."""
+
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The flag is an error, with what to do instead."""
+
+    remedy: str
+
+
+Fate = Works | NoEffect | Refused
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag. `default` is written as a person would type it; '' means unset."""
+
+    name: str
+    kind: Kind
+    default: str
+    help: str
+    fate: Fate = Works()
+
+
+class Group(Enum):
+    """Where `--help` shows a flag."""
+
+    OBJECTS = "objects and pool"
+    PORTS = "ports and TLS"
+    CONFIGURATION = "configuration"
+    REQUESTS = "requests"
+    STOPPING = "stopping"
+    LOGS = "logs"
+    UPSTREAM = "accepted from upstream"
+
+
+_NO_CLUSTER = "this build reads objects from files (--objects); the Kubernetes API is not followed yet"
+_ENGINES = (
+    "configure metrics via engineConfigs of the core-metrics-extractor plugin in EndpointPickerConfig instead"
+)
+
+GATEWAY_PROFILES = (
+    "envoy",
+    "istio",
+    "envoy-gateway",
+    "envoy-ai-gateway",
+    "agentgateway",
+    "nginx",
+    "gke",
+    "kgateway",
+)
+
+FLAGS: dict[Group, tuple[Flag, ...]] = {
+    Group.OBJECTS: (
+        Flag(
+            "objects",
+            Kind.PATH,
+            "",
+            "a manifest file, or a folder of them, with the InferencePool, InferenceObjectives and Pods; "
+            "followed as it changes",
+        ),
+        Flag("pool-name", Kind.TEXT, "", "the InferencePool; optional when the files hold exactly one"),
+        Flag(
+            "pool-namespace",
+            Kind.TEXT,
+            "",
+            "its namespace; else $NAMESPACE, else the pool's own, else 'default'",
+        ),
+        Flag("pool-group", Kind.TEXT, "inference.networking.k8s.io", "its API group"),
+        Flag("kubeconfig", Kind.PATH, "", "how to reach the API server", Refused(_NO_CLUSTER)),
+        Flag(
+            "endpoint-selector",
+            Kind.TEXT,
+            "",
+            "pods by label, without an InferencePool",
+            Refused(_NO_CLUSTER),
+        ),
+        Flag("endpoint-target-ports", Kind.TEXT, "", "ports for --endpoint-selector", Refused(_NO_CLUSTER)),
+        Flag(
+            "gateway-profile",
+            Kind.TEXT,
+            "envoy",
+            "the gateway in front, one of " + ", ".join(PROFILES) + ": warns where its limits bite",
+        ),
+    ),
+    Group.PORTS: (
+        Flag("grpc-port", Kind.PORT, "9002", "ext_proc; 0 takes a free one"),
+        Flag("grpc-health-port", Kind.PORT, "9003", "grpc.health.v1, plaintext"),
+        Flag("metrics-port", Kind.PORT, "9090", "/metrics, /readyz, /debug/state"),
+        Flag(
+            "secure-serving",
+            Kind.BOOLEAN,
+            "true",
+            "TLS on the ext_proc port, self-signed without --cert-path",
+        ),
+        Flag("cert-path", Kind.PATH, "", "folder with tls.crt and tls.key"),
+        Flag(
+            "enable-cert-reload", Kind.BOOLEAN, "false", "take new files in --cert-path into use as they come"
+        ),
+        Flag(
+            "grpc-max-recv-msg-size",
+            Kind.QUANTITY,
+            "",
+            "largest message read; default --max-request-body-bytes + 1Mi",
+        ),
+        Flag("grpc-max-send-msg-size", Kind.QUANTITY, "", "largest message written; default as read"),
+        Flag(
+            "metrics-endpoint-auth",
+            Kind.BOOLEAN,
+            "false",
+            "ask the API server who may read /metrics (needs a cluster: false in file mode)",
+        ),
+    ),
+    Group.CONFIGURATION: (
+        Flag("config-file", Kind.PATH, "", "an EndpointPickerConfig"),
+        Flag("config-text", Kind.TEXT, "", "the same, as text; not both"),
+        Flag(
+            "refresh-metrics-interval",
+            Kind.DURATION,
+            "200ms",
+            "how often each model server is scraped, 50ms at least",
+        ),
+        Flag("model-server-metrics-scheme", Kind.TEXT, "", "http or https (deprecated: metrics-data-source)"),
+        Flag(
+            "model-server-metrics-path",
+            Kind.TEXT,
+            "",
+            "path of the metrics page (deprecated: metrics-data-source)",
+        ),
+        Flag(
+            "model-server-metrics-port",
+            Kind.INTEGER,
+            "0",
+            "one port for all pages (deprecated: metrics-data-source)",
+        ),
+        Flag("model-server-metrics-https-insecure-skip-verify", Kind.BOOLEAN, "true", "(deprecated)"),
+        Flag(
+            "event-log",
+            Kind.PATH,
+            "",
+            "record what the core sees, for replay",
+            Refused("replay is not part of this build yet"),
+        ),
+    ),
+    Group.REQUESTS: (
+        Flag("max-request-body-bytes", Kind.QUANTITY, "32Mi", "a larger body is answered 413"),
+        Flag(
+            "keep-control-headers",
+            Kind.BOOLEAN,
+            "false",
+            "let the model server see objective, fairness and TTL headers",
+        ),
+        Flag("disable-endpoint-subset-filter", Kind.BOOLEAN, "false", "ignore the gateway's subset hints"),
+    ),
+    Group.STOPPING: (
+        Flag(
+            "drain-timeout",
+            Kind.DURATION,
+            "30s",
+            "after SIGTERM: not ready, but still serving and dispatching",
+        ),
+        Flag("stream-drain-timeout", Kind.DURATION, "90s", "then: running responses may go on this long"),
+    ),
+    Group.LOGS: (
+        Flag(
+            "v",
+            Kind.INTEGER,
+            "2",
+            "upstream's verbosity: 1 and less warnings, 2 and 3 information, 4 and more debug",
+        ),
+        Flag("zap-log-level", Kind.TEXT, "", "debug, info, error, panic or a number; wins over -v"),
+        Flag("zap-encoder", Kind.TEXT, "", "json or console; console on a terminal, else json"),
+        Flag("zap-devel", Kind.BOOLEAN, "false", "console and debug"),
+        Flag(
+            "zap-time-encoding", Kind.TEXT, "rfc3339", "epoch, millis, nano, iso8601, rfc3339 or rfc3339nano"
+        ),
+        Flag("zap-stacktrace-level", Kind.TEXT, "error", "from which level on exceptions show their stack"),
+    ),
+    Group.UPSTREAM: (
+        Flag(
+            "ha-enable-leader-election",
+            Kind.BOOLEAN,
+            "false",
+            "",
+            NoEffect("leader election needs the Kubernetes API, which this build does not follow yet"),
+        ),
+        Flag(
+            "metrics-staleness-threshold",
+            Kind.DURATION,
+            "2s",
+            "",
+            NoEffect("pool gauges follow the saturation detector's own metricsStalenessThreshold"),
+        ),
+        Flag(
+            "refresh-prometheus-metrics-interval",
+            Kind.DURATION,
+            "5s",
+            "",
+            NoEffect("gauges are worked out when they are scraped, so they are never old"),
+        ),
+        Flag("tracing", Kind.BOOLEAN, "false", "", NoEffect("this build has no tracing")),
+        Flag(
+            "enable-pprof",
+            Kind.BOOLEAN,
+            "false",
+            "",
+            NoEffect("pprof is Go's; py-spy attaches to a running picker"),
+        ),
+        Flag(
+            "emit-endpoint-scores", Kind.BOOLEAN, "false", "", NoEffect("endpoint scores are not published")
+        ),
+        Flag(
+            "enable-grpc-stream-metrics",
+            Kind.BOOLEAN,
+            "false",
+            "",
+            NoEffect("there are no metrics per gRPC stream"),
+        ),
+        Flag(
+            "allow-experimental-plugins",
+            Kind.BOOLEAN,
+            "false",
+            "",
+            NoEffect("no plugin here is experimental"),
+        ),
+        Flag(
+            "health-checking",
+            Kind.BOOLEAN,
+            "false",
+            "",
+            NoEffect("health is always served, on --grpc-health-port"),
+        ),
+        Flag(
+            "tls-min-version",
+            Kind.TEXT,
+            "",
+            "",
+            NoEffect("gRPC's own minimum, TLS 1.2, holds"),
+        ),
+        Flag(
+            "tls-cipher-suites",
+            Kind.TEXT,
+            "",
+            "",
+            NoEffect("gRPC reads cipher suites from the environment: GRPC_SSL_CIPHER_SUITES"),
+        ),
+        Flag(
+            "metrics-cert-dir",
+            Kind.PATH,
+            "",
+            "",
+            Refused("the metrics port speaks plain HTTP: keep it in the cluster"),
+        ),
+        Flag("metrics-client-ca-file", Kind.PATH, "", "", Refused("the metrics port speaks plain HTTP")),
+        Flag("total-queued-requests-metric", Kind.TEXT, "", "", Refused(_ENGINES)),
+        Flag("total-running-requests-metric", Kind.TEXT, "", "", Refused(_ENGINES)),
+        Flag("kv-cache-usage-percentage-metric", Kind.TEXT, "", "", Refused(_ENGINES)),
+        Flag("lora-info-metric", Kind.TEXT, "", "", Refused(_ENGINES)),
+        Flag("cache-info-metric", Kind.TEXT, "", "", Refused(_ENGINES)),
+    ),
+}

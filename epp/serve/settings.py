@@ -1,0 +1,247 @@
+"""From what a person typed to what the picker runs with: typed values, or every problem at once."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, assert_never
+
+from epp.config.quantity import parse_quantity
+from epp.core.durations import parse_go_duration
+from epp.serve.flags import FLAGS, Flag, Kind, NoEffect, Refused, Works
+from epp.serve.gateways import PROFILES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+_FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+_SHORTEST_REFRESH_S = 0.05
+
+Value = str | int | float | bool | Path | None
+
+
+class SettingsError(Exception):
+    """Flags that can't be served with. `problems` has a line for each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeSettings:
+    """Everything that `epp serve` was told. Ports, seconds and bytes are checked already."""
+
+    objects: Path
+    pool_name: str | None
+    pool_namespace: str | None
+    pool_group: str
+    gateway_profile: str
+    grpc_port: int
+    grpc_health_port: int
+    metrics_port: int
+    secure_serving: bool
+    cert_path: Path | None
+    enable_cert_reload: bool
+    grpc_max_recv_msg_bytes: int | None
+    grpc_max_send_msg_bytes: int | None
+    config_file: Path | None
+    config_text: str | None
+    refresh_metrics_interval_s: float
+    metrics_scheme: str | None
+    metrics_path: str | None
+    metrics_port_override: int | None
+    metrics_insecure_skip_verify: bool
+    max_request_body_bytes: int
+    keep_control_headers: bool
+    disable_endpoint_subset_filter: bool
+    drain_timeout_s: float
+    stream_drain_timeout_s: float
+    verbosity: int
+    zap_log_level: str | None
+    zap_encoder: str | None
+    zap_devel: bool
+    zap_time_encoding: str
+    zap_stacktrace_level: str
+    notes: tuple[str, ...]
+    """What was accepted and has no effect, for the log."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare every flag of the table."""
+    for group, flags in FLAGS.items():
+        section = parser.add_argument_group(group.value)
+        for flag in flags:
+            names = ["-v", "--v"] if flag.name == "v" else [f"--{flag.name}"]
+            shown = flag.help if isinstance(flag.fate, Works) else argparse.SUPPRESS
+            if shown and shown is not argparse.SUPPRESS and flag.default:
+                shown = f"{shown} ({flag.default})"
+            section.add_argument(
+                *names,
+                dest=flag.name,
+                metavar=flag.kind.value,
+                help=shown.replace("%", "%%") if shown is not argparse.SUPPRESS else shown,
+                nargs="?" if flag.kind is Kind.BOOLEAN else None,
+                const="true" if flag.kind is Kind.BOOLEAN else None,
+            )
+
+
+class FlagParser(argparse.ArgumentParser):
+    """Reports an unknown flag in one line, with the nearest one that exists."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, without the whole usage, and leave with status 2."""
+        known = [name for action in self._actions for name in action.option_strings]
+        unknown = [word.partition("=")[0] for word in message.split() if word.startswith("-")]
+        nearest = [near for word in unknown for near in difflib.get_close_matches(word, known, n=1)]
+        hint = f"; did you mean {', '.join(nearest)}?" if "unrecognized" in message and nearest else ""
+        self.exit(2, f"{self.prog}: {message}{hint}\nTry: {self.prog} --help\n")
+
+
+def read_settings(arguments: argparse.Namespace, environ: Mapping[str, str]) -> ServeSettings:
+    """The settings that `arguments` give. Raises `SettingsError` with every problem."""
+    problems: list[str] = []
+    notes: list[str] = []
+    values: dict[str, Value] = {}
+    for flag in (flag for flags in FLAGS.values() for flag in flags):
+        typed: str | None = getattr(arguments, flag.name)
+        try:
+            values[flag.name] = _read(flag, flag.default if typed is None else typed)
+        except ValueError as error:
+            problems.append(f"--{flag.name}={typed}: {error}")
+            values[flag.name] = None
+        if typed is None:
+            continue
+        match flag.fate:
+            case Works():
+                pass
+            case NoEffect(because):
+                notes.append(f"--{flag.name} has no effect: {because}")
+            case Refused(remedy):
+                problems.append(f"--{flag.name} cannot be used: {remedy}")
+            case _:
+                assert_never(flag.fate)
+    problems += _conflicts(values)
+    refresh_s = _number(values["refresh-metrics-interval"])
+    if refresh_s < _SHORTEST_REFRESH_S:
+        notes.append("--refresh-metrics-interval is raised to 50ms, the shortest there is")
+        refresh_s = _SHORTEST_REFRESH_S
+    if problems:
+        raise SettingsError(problems)
+    objects = values["objects"]
+    assert isinstance(objects, Path)
+    return ServeSettings(
+        objects=objects,
+        pool_name=_text(values["pool-name"]),
+        pool_namespace=_text(values["pool-namespace"]) or environ.get("NAMESPACE") or None,
+        pool_group=_text(values["pool-group"]) or "",
+        gateway_profile=_text(values["gateway-profile"]) or "",
+        grpc_port=_whole(values["grpc-port"]),
+        grpc_health_port=_whole(values["grpc-health-port"]),
+        metrics_port=_whole(values["metrics-port"]),
+        secure_serving=values["secure-serving"] is True,
+        cert_path=_path(values["cert-path"]),
+        enable_cert_reload=values["enable-cert-reload"] is True,
+        grpc_max_recv_msg_bytes=_whole(values["grpc-max-recv-msg-size"]) or None,
+        grpc_max_send_msg_bytes=_whole(values["grpc-max-send-msg-size"]) or None,
+        config_file=_path(values["config-file"]),
+        config_text=_text(values["config-text"]),
+        refresh_metrics_interval_s=refresh_s,
+        metrics_scheme=_text(values["model-server-metrics-scheme"]),
+        metrics_path=_text(values["model-server-metrics-path"]),
+        metrics_port_override=_whole(values["model-server-metrics-port"]) or None,
+        metrics_insecure_skip_verify=values["model-server-metrics-https-insecure-skip-verify"] is True,
+        max_request_body_bytes=_whole(values["max-request-body-bytes"]),
+        keep_control_headers=values["keep-control-headers"] is True,
+        disable_endpoint_subset_filter=values["disable-endpoint-subset-filter"] is True,
+        drain_timeout_s=_number(values["drain-timeout"]),
+        stream_drain_timeout_s=_number(values["stream-drain-timeout"]),
+        verbosity=_whole(values["v"]),
+        zap_log_level=_text(values["zap-log-level"]),
+        zap_encoder=_text(values["zap-encoder"]),
+        zap_devel=values["zap-devel"] is True,
+        zap_time_encoding=_text(values["zap-time-encoding"]) or "rfc3339",
+        zap_stacktrace_level=_text(values["zap-stacktrace-level"]) or "error",
+        notes=tuple(notes),
+    )
+
+
+def _read(flag: Flag, text: str) -> Value:
+    if not text and flag.kind is not Kind.BOOLEAN:
+        return None
+    return _READERS[flag.kind](text)
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= 65535:
+        raise ValueError(f"{text} is not a port: 0 to 65535")
+    return port
+
+
+def _boolean(text: str) -> bool:
+    if text not in _TRUE | _FALSE:
+        raise ValueError(f"{text!r} is not a boolean: true or false")
+    return text in _TRUE
+
+
+def _duration(text: str) -> float:
+    seconds = parse_go_duration(text)
+    if seconds < 0:
+        raise ValueError(f"{text} is negative: a duration from 0 up, like 30s")
+    return seconds
+
+
+_READERS: dict[Kind, Callable[[str], Value]] = {
+    Kind.TEXT: str,
+    Kind.PATH: Path,
+    Kind.INTEGER: int,
+    Kind.PORT: _port,
+    Kind.BOOLEAN: _boolean,
+    Kind.DURATION: _duration,
+    Kind.QUANTITY: parse_quantity,
+}
+
+
+def _conflicts(values: Mapping[str, Value]) -> list[str]:
+    problems = []
+    if values["objects"] is None:
+        problems.append(
+            "--objects is missing: a file or folder with the InferencePool, its Pods and InferenceObjectives"
+        )
+    if values["config-file"] and values["config-text"]:
+        problems.append("--config-file and --config-text exclude each other: give one")
+    if values["metrics-endpoint-auth"] is True:
+        problems.append(
+            "--metrics-endpoint-auth needs a cluster to ask: leave it false and keep the port private"
+        )
+    if values["gateway-profile"] not in PROFILES:
+        problems.append(
+            f"--gateway-profile: {values['gateway-profile']!r} is unknown: one of {', '.join(PROFILES)}"
+        )
+    if values["model-server-metrics-scheme"] not in {None, "http", "https"}:
+        problems.append(
+            f"--model-server-metrics-scheme: {values['model-server-metrics-scheme']!r} is neither http nor https"
+        )
+    if values["enable-cert-reload"] is True and values["cert-path"] is None:
+        problems.append("--enable-cert-reload needs --cert-path: a self-signed certificate is never reloaded")
+    return problems
+
+
+def _text(value: Value) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _path(value: Value) -> Path | None:
+    return value if isinstance(value, Path) else None
+
+
+def _whole(value: Value) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _number(value: Value) -> float:
+    return float(value) if isinstance(value, (int, float)) else 0.0
