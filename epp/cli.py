@@ -28,10 +28,18 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"epp {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (module, summary) in COMMANDS.items():
-        subparser = subparsers.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        subparser = subparsers.add_parser(
+            name,
+            help=summary,
+            description=summary.capitalize() + ".",
+            usage=f"epp {name} [flags]",
+            allow_abbrev=False,
+        )
         if name in words[:1]:
             importlib.import_module(module).add_arguments(subparser)
-    args = parser.parse_args(words)
+    args, unknown = parser.parse_known_args(words)
+    if unknown:
+        subparsers.choices[args.command].error(f"unrecognized arguments: {' '.join(unknown)}")
     try:
         status: int = importlib.import_module(COMMANDS[args.command][0]).run(args)
     except KeyboardInterrupt:

@@ -18,10 +18,10 @@ from collections import OrderedDict
 from heapq import heapify, heappop, heappush, merge
 from typing import TYPE_CHECKING
 
-from epp.core.accounting import WaitAccount
 from epp.core.drainrate import DrainRate
 from epp.core.guard import BROKEN_KEY
 from epp.core.statistics import BandStatistics, FlowStatistics
+from epp.core.waits import WaitAccount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

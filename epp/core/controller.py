@@ -90,7 +90,8 @@ class Controller:
         budget = self._shut_down(budget, actions) if self._draining else self._drain(budget, actions)
         if type(event) is Arrived:
             self._enforce_caps(event, actions)
-        if self._bands.retire(self._now) and not self._draining:
+        # An empty band that goes may raise the ceilings of others, whose work then has room.
+        while self._bands.retire(self._now) and not self._draining:
             budget = self._drain(budget, actions)
         self._more_to_do = budget <= 0 and bool(self._queued)
         if self._queued:

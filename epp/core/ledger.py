@@ -146,6 +146,7 @@ class Ledger:
     """All endpoints, their reservations, and the room on them."""
 
     __slots__ = (
+        "_armed",
         "_ask_at_s",
         "_guard",
         "_known",
@@ -169,7 +170,8 @@ class Ledger:
         self.listed = {}
         self.full_room = Room(1.0)
         self._rooms: dict[float, Room] = {1.0: self.full_room}
-        self._stale: list[tuple[float, tuple[str, str]]] = []
+        self._armed = 0
+        self._stale: list[tuple[float, int, Endpoint]] = []
         self._spent: dict[Endpoint, None] = {}
         self._ask_at_s = inf
 
@@ -281,9 +283,8 @@ class Ledger:
     def expire_knowledge(self, now: float) -> None:
         """Samples that are too old by now become stale."""
         while self._stale and self._stale[0][0] <= now:
-            _, key = heappop(self._stale)
-            endpoint = self._known.get(key)
-            if endpoint is None:
+            _, _, endpoint = heappop(self._stale)
+            if self._known.get(endpoint.spec.key) is not endpoint:
                 continue
             endpoint.stale_armed = False
             if endpoint.knowledge is not Knowledge.FRESH:
@@ -330,7 +331,8 @@ class Ledger:
         """One live entry per endpoint: one that surfaces too early, since a newer sample came, goes back in."""
         if not endpoint.stale_armed:
             endpoint.stale_armed = True
-            heappush(self._stale, (self._stale_at_s(endpoint), endpoint.spec.key))
+            self._armed += 1
+            heappush(self._stale, (self._stale_at_s(endpoint), self._armed, endpoint))
 
     def _settle_room(self, endpoint: Endpoint, now: float) -> None:
         view = endpoint.view

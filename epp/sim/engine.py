@@ -142,7 +142,8 @@ class Engine:
 
         Raises `TooLongError`, and then nothing has changed.
         """
-        room = self._model.max_model_tokens - max(prompt_tokens, 1)
+        prompt_tokens = max(prompt_tokens, 1)
+        room = self._model.max_model_tokens - prompt_tokens
         limit = room if max_tokens is None else max(max_tokens, 1)
         if room < 1 or limit > room:
             raise TooLongError(
@@ -154,7 +155,7 @@ class Engine:
         ends = ending is Ending.NATURAL and natural < limit
         sequence = _Sequence(
             self._next_id,
-            prompt=max(prompt_tokens, 1),
+            prompt=prompt_tokens,
             target=natural if ends else limit,
             finish=FinishReason.STOP if ends else FinishReason.LENGTH,
         )
@@ -162,7 +163,7 @@ class Engine:
         self._sequences[sequence.request_id] = sequence
         self._waiting.append(sequence)
         self._record.submitted += 1
-        self._record.prompt_tokens += sequence.prompt
+        self._record.prompt_tokens += prompt_tokens
         if self._step_end_s is None:
             self._leave_idleness(now)
         self._note(now)
@@ -255,10 +256,8 @@ class Engine:
     def _begin_step(self, at_s: float) -> None:
         """Chooses the next step's work; without any the engine is idle."""
         self._step = []
-        preemptions = self._record.preemptions
         budget = self._go_on(self._model.max_batched_tokens, at_s)
-        if preemptions == self._record.preemptions:
-            self._start_waiting(budget, at_s)
+        self._start_waiting(budget, at_s)
         if not self._step:
             self._step_end_s = None
             return

@@ -1,7 +1,7 @@
 """One simulated model server on a port: OpenAI's API, vLLM's metrics page, and hooks for tests.
 
     POST /v1/chat/completions   POST /v1/completions   GET /v1/models   GET /health   GET /metrics
-    GET  /sim/truth             what really happened in the engine, as JSON
+    GET  /sim/truth             what really happened in the engine; with `?timeline` every change of its occupancy too
     GET  /sim/faults            what the server does wrong on purpose
     POST /sim/faults            ... from now on
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from dataclasses import asdict
+from dataclasses import fields
 from typing import TYPE_CHECKING, Self, assert_never
 
 from aiohttp import web
@@ -198,8 +198,11 @@ class SimServer:
         return web.Response(body=page, headers={"content-type": CONTENT_TYPE})
 
     async def _get_truth(self, request: web.Request) -> web.Response:
-        del request
-        return web.json_response({"now_s": self._clock(), **asdict(self.truth())})
+        truth = self.truth()
+        told = {field.name: getattr(truth, field.name) for field in fields(truth)}
+        if "timeline" not in request.query:
+            del told["timeline"]
+        return web.json_response({"now_s": self._clock(), **told})
 
     async def _get_faults(self, request: web.Request) -> web.Response:
         del request

@@ -9,6 +9,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import uvloop
 from cryptography import x509
@@ -265,6 +266,18 @@ async def test_a_server_that_does_not_keep_connections_is_asked_over_new_ones(se
     assert min(announced.connections, unannounced.connections) >= 4
 
 
+@pytest.mark.parametrize(
+    "head", [OK + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(PAGE) + PAGE, b"SSH-2.0\r\n"]
+)
+async def test_a_connection_that_cannot_be_used_again_is_closed_by_us(serve: Serve, head: bytes) -> None:
+    """After an announced close, and after garbage, a server that doesn't hang up is hung up on."""
+    server = await serve(says(head))
+    async with Bench(server.spec) as bench:
+        await until(lambda: len(bench.scraped) >= 3)
+        await until(lambda: server.open_connections <= 1)
+    assert server.connections == len(server.requests) >= 3
+
+
 async def test_a_kept_connection_that_dies_with_the_request_is_replaced_once(serve: Serve) -> None:
     """A server that hangs up as the next request arrives is asked once more, and the sample is no failure."""
 
@@ -317,7 +330,8 @@ async def test_a_broken_server_is_counted_named_and_tried_again(
 ) -> None:
     """Every scrape is reported, without a sample; the kind is counted; one notice names what is wrong."""
     server = await serve(answer)
-    async with Bench(server.spec, timeout_s=0.3) as bench:
+    timeout_s = 0.3 if kind is FailureKind.TIMEOUT else NEVER_S
+    async with Bench(server.spec, timeout_s=timeout_s) as bench:
         if answer == hang or kind is not FailureKind.TIMEOUT:
             await until(lambda: len(bench.scraped) >= 3)
             assert set(bench.failures()) == {kind}
@@ -571,6 +585,9 @@ def test_closing_at_any_moment_leaves_no_task_and_no_socket(loop: str) -> None:
             await bench.scraper.close()
             told = len(bench.scraped)
             assert asyncio.all_tasks() - before == set()
+            ports = {int(one.spec.address.rpartition(":")[2]) for one in (server, silent)}
+            sockets = psutil.Process().net_connections("tcp4")
+            assert [socket for socket in sockets if socket.raddr and socket.raddr.port in ports] == []
             await until(lambda: server.open_connections == silent.open_connections == 0)
             assert len(bench.scraped) == told
         assert server.connections > 10

@@ -101,7 +101,11 @@ async def test_many_streams_at_once_all_get_their_tokens(server: SimServer) -> N
             )
             return len([chunk async for chunk in stream])
 
-        assert await asyncio.gather(*(one(number) for number in range(1, 61))) == list(range(1, 61))
+        server.set_faults(Faults(requests=RequestFault.STALL))
+        streams = asyncio.gather(*(one(number) for number in range(1, 61)))
+        await eventually(lambda: server.truth().submitted == 60)
+        server.set_faults(Faults())
+        assert await streams == list(range(1, 61))
     truth = server.truth()
     assert (truth.finished, truth.max_running, truth.aborted) == (60, 32, 0)
 
@@ -212,8 +216,12 @@ async def test_the_page_and_the_truth_tell_of_the_engine(
         page = await response.text()
     async with http.get(f"http://{server.address}/sim/truth") as response:
         truth = await response.json()
+    async with http.get(f"http://{server.address}/sim/truth?timeline") as response:
+        timeline = (await response.json())["timeline"]
     assert truth["submitted"] == truth["finished"] == 5
     assert truth["idle_slot_s"] > 0
+    assert "timeline" not in truth
+    assert [tuple(change) for change in timeline] == list(server.truth().timeline)
     labels = 'engine="0",model_name="sim-model"'
     assert f"vllm:generation_tokens_total{{{labels}}} {float(truth['output_tokens'])}\n" in page
     assert f"vllm:e2e_request_latency_seconds_count{{{labels}}} 5.0\n" in page
