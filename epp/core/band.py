@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 from epp.core.drainrate import DrainRate
 from epp.core.guard import BROKEN_KEY
 from epp.core.statistics import BandStatistics, FlowStatistics
-from epp.core.waits import WaitAccount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
     from epp.core.guard import PolicyGuard
     from epp.core.ledger import Endpoint
     from epp.core.policy import BandPolicy, ItemView
+    from epp.core.waits import WaitAccount
 
 OVERFLOW_FLOW = "overflow"
 """What the shared flow of a band's surplus tenants is called, here and in metrics."""
@@ -180,7 +180,7 @@ class Band:
         "waits",
     )
 
-    def __init__(self, priority: int, policy: BandPolicy, *, endpoint_count: int) -> None:
+    def __init__(self, priority: int, policy: BandPolicy, *, waits: WaitAccount, endpoint_count: int) -> None:
         self.priority = priority
         self.policy = policy
         self.ceiling = 1.0
@@ -196,7 +196,7 @@ class Band:
         self.latest_virtual = 0.0
         self._virtual: dict[Endpoint, float] = {}
         self._sweep_at = _SLACK
-        self.waits = WaitAccount()
+        self.waits = waits
         self.drain = DrainRate()
 
     # -------------------------------------------------------------------- flows

@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING
 
 from epp.core.band import Band, Lane
 from epp.core.eligibility import ANY
+from epp.core.waits import WaitAccount
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from epp.core.eligibility import Eligibility
     from epp.core.guard import PolicyGuard
     from epp.core.ledger import Endpoint, Ledger
     from epp.core.policy import FlowControlPolicy
+    from epp.core.statistics import WaitReason
 
 
 class Bands:
@@ -30,6 +32,7 @@ class Bands:
         "_ledger",
         "_policy",
         "_provided",
+        "_retired",
         "_wanted",
         "in_order",
         "queued_bytes",
@@ -49,6 +52,7 @@ class Bands:
         self._wanted: frozenset[int] = frozenset()
         self._provided: frozenset[int] = frozenset()
         self._bands: dict[int, Band] = {}
+        self._retired: dict[int, WaitAccount] = {}
         self._endpoints: set[Endpoint] = set()
         self.queued_requests = 0
         self.queued_bytes = 0
@@ -75,19 +79,21 @@ class Bands:
         self._wanted = wanted
         self._provided = wanted | self._policy.bands.keys() | {0}
         kept = {priority for priority, band in self._bands.items() if band.queued_requests}
-        self._bands = {
-            priority: self._bands.get(priority) or self._new(priority)
-            for priority in sorted(self._provided | kept, reverse=True)
-        }
-        self._set_ceilings(now)
+        self._replace(
+            {
+                priority: self._bands.get(priority) or self._new(priority)
+                for priority in sorted(self._provided | kept, reverse=True)
+            },
+            now,
+        )
 
     def get_or_add(self, priority: int, now: float) -> Band:
         """The band of any priority: one that nothing provides for lasts as long as it has work."""
         band = self._bands.get(priority)
         if band is None:
             band = self._new(priority)
-            self._bands = dict(sorted([*self._bands.items(), (priority, band)], reverse=True, key=_priority))
-            self._set_ceilings(now)
+            bands = sorted([*self._bands.items(), (priority, band)], reverse=True, key=_priority)
+            self._replace(dict(bands), now)
         return band
 
     def retire(self, now: float) -> bool:
@@ -101,8 +107,7 @@ class Bands:
         }
         if len(kept) == len(self._bands):
             return False
-        self._bands = kept
-        self._set_ceilings(now)
+        self._replace(kept, now)
         return True
 
     def adopt(self, policy: FlowControlPolicy, now: float) -> None:
@@ -112,8 +117,20 @@ class Bands:
             band.adopt(policy.band(band.priority), self._guard)
         self.provision(self._wanted, now)
 
+    def retired_wait_s(self) -> dict[int, Mapping[WaitReason, float]]:
+        """What the bands that are gone have booked."""
+        return {priority: account.by_reason() for priority, account in self._retired.items()}
+
     def _new(self, priority: int) -> Band:
-        return Band(priority, self._policy.band(priority), endpoint_count=len(self._endpoints))
+        # A priority that comes back goes on with its account.
+        waits = self._retired.pop(priority, None) or WaitAccount()
+        return Band(priority, self._policy.band(priority), waits=waits, endpoint_count=len(self._endpoints))
+
+    def _replace(self, bands: dict[int, Band], now: float) -> None:
+        for priority in self._bands.keys() - bands.keys():
+            self._retired[priority] = self._bands[priority].waits
+        self._bands = bands
+        self._set_ceilings(now)
 
     def _set_ceilings(self, now: float) -> None:
         self.in_order = tuple(self._bands.values())

@@ -388,6 +388,7 @@ class Controller:
             idle_eligible_slot_s=self._idle_eligible_slot_s,
             ceiling_slot_s=self._ceiling_slot_s,
             policy_faults=dict(self._guard.faults),
+            retired_wait_s=self._bands.retired_wait_s(),
         )
 
     def check(self) -> None:

@@ -57,7 +57,7 @@ class BandStatistics:
     drain_rate: float
     """Requests per second that left it for an endpoint, lately."""
     wait_s: Mapping[WaitReason, float]
-    """Queued seconds by reason, since the band appeared; never decreasing while it exists."""
+    """Queued seconds by reason, since the priority was first seen; never decreasing."""
     flows: tuple[FlowStatistics, ...]
 
 
@@ -92,3 +92,5 @@ class Statistics:
     """Endpoint-seconds with room that a ceiling kept from queued work."""
     policy_faults: Mapping[tuple[str, str], int]
     """Decisions in which a policy was replaced, by (policy's type name, what it did wrong)."""
+    retired_wait_s: Mapping[int, Mapping[WaitReason, float]]
+    """Queued seconds by reason of the priorities that have no band now, and had one."""

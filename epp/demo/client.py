@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from epp.demo.traffic import Arrival
 
 OBJECTIVE_HEADER = "x-llm-d-inference-objective"
+REASON_HEADER = "x-llm-d-request-dropped-reason"
 
 _OK = 200
-_REFUSALS = frozenset({429, 503})
 _EVENT = b"data:"
 _DONE = b"data: [DONE]"
 _LONGEST_ANSWER_S = 60.0
+_SHOWN_BYTES = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,13 +91,16 @@ class Client:
                         first_token_s = loop.time()
                         deadline.reschedule(first_token_s + _LONGEST_ANSWER_S)
                         tally.started(name, ttft_s=first_token_s - due_s, now_s=first_token_s - start_s)
-                result = _result(response.status, complete=_DONE in tail)
+                result, detail = _judged(response, tail)
         except TimeoutError:
-            result = Result.GAVE_UP if first_token_s is None else Result.BROKEN
-        except (aiohttp.ClientError, OSError):
-            result = Result.BROKEN
+            if first_token_s is None:
+                result, detail = Result.GAVE_UP, ""
+            else:
+                result, detail = Result.BROKEN, f"no end within {_LONGEST_ANSWER_S:g} s of its first token"
+        except (aiohttp.ClientError, OSError) as error:
+            result, detail = Result.BROKEN, f"{type(error).__name__}: {error}"
         first = None if first_token_s is None else first_token_s - start_s
-        tally.ended(Outcome(name, arrival.due_s, first, loop.time() - start_s, result))
+        tally.ended(Outcome(name, arrival.due_s, first, loop.time() - start_s, result, detail))
 
 
 def _headers(arrival: Arrival) -> dict[str, str]:
@@ -104,7 +108,11 @@ def _headers(arrival: Arrival) -> dict[str, str]:
     return {} if objective is None else {OBJECTIVE_HEADER: objective}
 
 
-def _result(status: int, *, complete: bool) -> Result:
-    if status in _REFUSALS:
-        return Result.REFUSED
-    return Result.COMPLETED if status == _OK and complete else Result.BROKEN
+def _judged(response: aiohttp.ClientResponse, tail: bytes) -> tuple[Result, str]:
+    """A refusal is one that says why it refuses; any other failure is nobody's decision."""
+    if response.status == _OK:
+        return (Result.COMPLETED, "") if _DONE in tail else (Result.BROKEN, "the answer has no end")
+    reason = response.headers.get(REASON_HEADER)
+    if reason is not None:
+        return Result.REFUSED, f"{response.status} {reason}"
+    return Result.BROKEN, f"{response.status} {tail[:_SHOWN_BYTES].decode('utf-8', 'replace')}"

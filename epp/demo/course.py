@@ -92,8 +92,8 @@ class Course:
                 calibrate([f"http://{server}" for server in servers], PROMPT, places=PLACES)
             )
             self._screen.say(
-                f"The pool completes {capacity.per_s:.1f} requests/s when all of its {SERVERS * PLACES} places are "
-                f"taken; they run for {capacity.service_time_s:.2f} s. Now {options.overload:g} times that arrive."
+                f"All {SERVERS * PLACES} places taken, a request runs for {capacity.service_time_s:.1f} s: the pool "
+                f"completes {capacity.per_s:.1f} per second.\nNow {options.overload:g} times that arrive."
             )
             picker = await stack.start_picker(servers)
             base_url = await stack.start_gateway(picker, options.body_mode)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from epp.demo.figures import PALETTE, Drawing, results_svg, save_png, throughput_svg, waits_svg
-from epp.demo.verdict import seconds
+from epp.demo.verdict import reasons, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,6 +84,7 @@ def _page(story: Story, drawing: Drawing) -> str:
 <p class="note">First token: over all requests that were sent, from the moment they were due; a request that got no
 token ranks behind all others, and &ldquo;never&rdquo; means that this percentile is such a request.
 Completed per second: while traffic arrived.</p>
+{_reasons(story)}
 </section>
 <section>
 <h2>Every request</h2>
@@ -152,6 +153,16 @@ def _table(story: Story) -> str:
         + "".join(f'<th scope="col">{heading}</th>' for heading in headings)
         + f"</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
+
+
+def _reasons(story: Story) -> str:
+    told = [
+        f"{_text(name)}, {title}: {_text(reasons(summary))}"
+        for title, half in (("with the picker", story.picked_half), ("Envoy alone", story.alone_half))
+        for name, summary in half.classes.items()
+        if summary.details
+    ]
+    return f'<p class="note">Why: {"; ".join(told)}.</p>' if told else ""
 
 
 def _figures(summary: ClassSummary) -> tuple[str, ...]:

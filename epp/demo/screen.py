@@ -10,7 +10,7 @@ from rich.live import Live as LiveDisplay
 from rich.table import Table
 from rich.text import Text
 
-from epp.demo.verdict import seconds
+from epp.demo.verdict import reasons, seconds
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -46,12 +46,17 @@ class Screen:
             Text("\nThe same traffic twice: through the picker, and through Envoy alone", "bold")
         )
         self._console.print(_side_by_side(picked, alone))
+        for title, half in (("picker", picked), ("Envoy alone", alone)):
+            for name, summary in half.classes.items():
+                if summary.details:
+                    self._console.print(Text(f" {name}, {title}: {reasons(summary)}", "dim"))
+        self._console.print()
         checks = Table.grid(padding=(0, 2, 0, 0))
         for check in verdict.checks:
             word = Text("kept", "bold green") if check.kept else Text("BROKEN", "bold red")
             checks.add_row(word, check.promise, Text(check.measured, "dim"))
         self._console.print(checks)
-        self._console.print()
+        self._console.print(Text(f"\nThe promise was {'kept' if verdict.kept else 'not kept'}.", "bold"))
 
 
 class LiveHalf:

@@ -103,7 +103,12 @@ class Stack:
 
     async def _start_envoy(self, routing: Picked | Baseline) -> str:
         listen, admin = free_ports(2)
-        settings = EnvoySettings(routing=routing, listen=Address(_HOST, listen), admin=Address(_HOST, admin))
+        settings = EnvoySettings(
+            routing=routing,
+            listen=Address(_HOST, listen),
+            admin=Address(_HOST, admin),
+            access_log=self._directory / "access.log",
+        )
         await start_envoy(self._children, binary=self._binary, settings=settings, directory=self._directory)
         return f"http://{settings.listen}"
 

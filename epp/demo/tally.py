@@ -11,13 +11,13 @@ Promises:
 from __future__ import annotations
 
 import math
-from collections import deque
-from dataclasses import dataclass
+from collections import Counter, deque
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 RECENT_S = 5.0
 """How far back the live figures look."""
@@ -28,7 +28,7 @@ class Result(Enum):
 
     COMPLETED = "completed"
     REFUSED = "refused"
-    """An honest no: 429 or 503."""
+    """An honest no: it says why."""
     GAVE_UP = "gave up"
     """No first token within the client's patience."""
     BROKEN = "broken"
@@ -43,6 +43,8 @@ class Outcome(NamedTuple):
     first_token_s: float | None
     ended_s: float
     result: Result
+    detail: str = ""
+    """For a refusal its reason, for a broken answer what was wrong with it."""
 
     @property
     def ttft_s(self) -> float | None:
@@ -89,6 +91,8 @@ class ClassSummary:
     p50_ttft_s: float | None
     """None: at the median, a request of this class got no token at all."""
     p99_ttft_s: float | None
+    details: Mapping[str, int] = field(default_factory=dict)
+    """Why requests were refused or broke, and how many for each reason; the most frequent first."""
 
 
 class Tally:
@@ -182,4 +186,5 @@ def summarize(outcomes: Iterable[Outcome], *, arrivals_s: float) -> ClassSummary
         completed_per_s=in_time / arrivals_s,
         p50_ttft_s=percentile(ttfts, 0.50),
         p99_ttft_s=percentile(ttfts, 0.99),
+        details=dict(Counter(outcome.detail for outcome in outcomes if outcome.detail).most_common()),
     )

@@ -111,6 +111,11 @@ def judge(*, picked: Half, alone: Half, service_time_s: float, patience_s: float
     )
 
 
+def reasons(summary: ClassSummary) -> str:
+    """For people: why requests of a class were refused or broke; '' if none was."""
+    return ", ".join(f"{count} x {detail}" for detail, count in summary.details.items())
+
+
 def seconds(value: float | None) -> str:
     """For people; None is a first token that never came."""
     if value is None:

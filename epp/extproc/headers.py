@@ -126,7 +126,9 @@ def _text(value: bytes) -> str:
 def _named(values: Mapping[str, bytes], names: tuple[str, ...], longest: int, invalid: list[str]) -> str:
     """The first usable value among a header's spellings; those that can't be one are noted."""
     for name in names:
-        raw = values.get(name, b"")
+        raw = values.get(name)
+        if not raw:
+            continue
         try:
             value = raw.decode("utf-8").strip()
         except UnicodeDecodeError:

@@ -21,7 +21,7 @@ from epp.files.reading import FileProblem, FileReading, FileState, read_file
 from epp.files.survey import AGAIN, Stamp, Survey, survey
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, Mapping
 
 POLL_INTERVAL_S = 0.2
 _PATIENCE_POLLS = 3
@@ -52,7 +52,7 @@ class ObjectFiles:
         self._last, delta = _look(self._path, self._last)
         return delta
 
-    async def changes(self) -> AsyncIterator[Delta]:
+    async def changes(self) -> AsyncGenerator[Delta, None]:
         """What changes from now on. One consumer at a time; it can be cancelled at any moment, and begun again."""
         unread: Survey | None = None
         polls = 0

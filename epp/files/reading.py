@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 from epp.api import KINDS, ApiObject, Decoded, FieldPath, ObjectRef, Pod, Problem, Severity, decode, describe
 from epp.files.jsontext import read_json
-from epp.files.tree import Document, Lines, line_of, lines_at
+from epp.files.tree import Document, Lines, SyntaxProblem, line_of, lines_at
 from epp.files.yamltext import read_yaml
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
+MAX_DOCUMENTS = 100_000
 MAX_PROBLEMS = 200
 """More than this of one file helps nobody."""
 
@@ -58,7 +59,7 @@ class Item(NamedTuple):
     found: ApiObject | None
     """None if it is broken."""
     errors: tuple[Problem, ...]
-    """Why it is broken."""
+    """Why it is broken, in words that stay the same while it moves about in its file."""
 
 
 class FileState(Enum):
@@ -109,6 +110,8 @@ def read_text(text: str, *, name: str) -> FileReading:
     problems: list[FileProblem] = []
     state = FileState.EMPTY
     for number, document in enumerate(_documents(text, name), start=1):
+        if number > MAX_DOCUMENTS:
+            return _unreadable(name, f"holds more than {MAX_DOCUMENTS} documents; split it")
         if document.value is None and not document.errors:
             continue
         state = FileState.READ
@@ -116,9 +119,11 @@ def read_text(text: str, *, name: str) -> FileReading:
             if item is not None:
                 items.append(item)
             problems += (FileProblem(name, number, line, problem) for line, problem in found)
+        if len(problems) > 10 * MAX_PROBLEMS:
+            problems = _worst(problems)
     if state is FileState.EMPTY:
         problems = [FileProblem(name, None, None, Problem(Severity.WARNING, (), "", EMPTY_FILE))]
-    return FileReading(name, state, tuple(items), _worst(problems))
+    return FileReading(name, state, tuple(items), tuple(_worst(problems)))
 
 
 def _unreadable(name: str, message: str, line: int | None = None) -> FileReading:
@@ -126,23 +131,23 @@ def _unreadable(name: str, message: str, line: int | None = None) -> FileReading
     return FileReading(name, FileState.UNREADABLE, problems=(problem,))
 
 
-def _documents(text: str, name: str) -> list[Document]:
+def _documents(text: str, name: str) -> Iterator[Document]:
     if name.endswith(".json"):
-        return [read_json(text)] if text.strip() else []
+        return iter((read_json(text),) if text.strip() else ())
     if text.lstrip().startswith("{"):
         document = read_json(text)  # whose escapes and tabs YAML does not take
         if not document.errors:
-            return [document]
-    return list(read_yaml(text))
+            return iter((document,))
+    return read_yaml(text)
 
 
-def _worst(problems: list[FileProblem]) -> tuple[FileProblem, ...]:
+def _worst(problems: list[FileProblem]) -> list[FileProblem]:
     """All problems, or the worst of too many, in the order of the file."""
-    if len(problems) > MAX_PROBLEMS:
-        ranks = list(Severity)
-        ranked = sorted(range(len(problems)), key=lambda index: ranks.index(problems[index].problem.severity))
-        problems = [problems[index] for index in sorted(ranked[:MAX_PROBLEMS])]
-    return tuple(problems)
+    if len(problems) <= MAX_PROBLEMS:
+        return problems
+    ranks = list(Severity)
+    ranked = sorted(range(len(problems)), key=lambda index: ranks.index(problems[index].problem.severity))
+    return [problems[index] for index in sorted(ranked[:MAX_PROBLEMS])]
 
 
 _Found = tuple[Item | None, list[tuple[int, Problem]]]
@@ -152,10 +157,10 @@ _Found = tuple[Item | None, list[tuple[int, Problem]]]
 def _read_document(document: Document, number: int) -> Iterator[_Found]:
     if document.errors:
         decoded = decode(document.value)
-        located = [(error.line, _error(error.message)) for error in document.errors]
+        located = [(error.line, _syntax_error(error)) for error in document.errors]
         # What can be read of it may still say that it is none of our business.
         foreign = not decoded.broken and decoded.identity is None and _listed_kind(document.value) is None
-        errors = tuple(problem for _, problem in located)
+        errors = tuple(_error(error.message) for error in document.errors)
         yield None if foreign else Item((number, 0), document.lines, decoded.identity, None, errors), located
         return
     for index, (decoded, lines, path) in enumerate(_objects(document)):
@@ -207,6 +212,11 @@ def _missing_address(found: ApiObject | None) -> Iterator[Problem]:
     if isinstance(found, Pod) and not found.ip and not found.terminating:
         message = "is missing, so the pod gives no endpoint; add the address at which it serves"
         yield Problem(Severity.WARNING, ("status", "podIP"), "", message)
+
+
+def _syntax_error(error: SyntaxProblem) -> Problem:
+    begins = "" if error.begins is None else f" that begins in line {error.begins}"
+    return _error(error.message + begins)
 
 
 def _error(message: str) -> Problem:

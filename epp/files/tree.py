@@ -14,9 +14,12 @@ from typing import NamedTuple, cast
 from epp.api import FieldPath, describe, format_path
 
 MAX_DEPTH = 100
-MAX_VALUES = 5_000_000
+MAX_VALUES = 3_000_000
+"""In one document; ten thousand pods as kubectl prints them are about two million."""
 MAX_ALIASED_VALUES = 100_000
 """How many values aliases may stand for in one document: `&a [*b, *b]` and so on doubles with every line."""
+MAX_ERRORS = 20
+"""More than this of one document helps nobody."""
 
 
 class Branch(NamedTuple):
@@ -46,6 +49,8 @@ class SyntaxProblem(NamedTuple):
 
     line: int
     message: str
+    begins: int | None = None
+    """The line in which the thing begins that is not complete, if that is the trouble."""
 
 
 class TreeError(Exception):
@@ -132,7 +137,8 @@ class Builder:
 
     def reject(self, line: int, message: str) -> None:
         """The document can't be used, but it goes on."""
-        self._errors.append(SyntaxProblem(line, message))
+        if len(self._errors) < MAX_ERRORS:
+            self._errors.append(SyntaxProblem(line, message))
 
     @property
     def expects_key(self) -> bool:

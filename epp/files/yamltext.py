@@ -146,10 +146,10 @@ def _failure(error: yaml.YAMLError, chunk: str, lines_before: int) -> SyntaxProb
     if isinstance(error, yaml.MarkedYAMLError):
         mark = error.problem_mark or error.context_mark
         line = lines_before + mark.line + 1 if mark is not None else lines_before + 1
-        context = ""
-        if error.context and error.context_mark is not None:
-            context = f" {error.context} that begins in line {lines_before + error.context_mark.line + 1}"
-        return SyntaxProblem(line, f"is not valid YAML: {error.problem}{context}")
+        if not error.context or error.context_mark is None:
+            return SyntaxProblem(line, f"is not valid YAML: {error.problem}")
+        begins = lines_before + error.context_mark.line + 1
+        return SyntaxProblem(line, f"is not valid YAML: {error.problem} {error.context}", begins)
     position = getattr(error, "position", 0)
     line = lines_before + chunk.encode()[:position].count(b"\n") + 1
     return SyntaxProblem(line, f"is not valid YAML: {getattr(error, 'reason', 'it cannot be read')}")

@@ -13,9 +13,9 @@ from epp.observe.exposition import Numbers, Reading, counter, gauge
 from epp.observe.labels import OTHER, PriorityNames, clean, label_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
-    from epp.core.statistics import BandStatistics, EndpointStatistics
+    from epp.core.statistics import BandStatistics, EndpointStatistics, Statistics
     from epp.observe.meter import RequestBook
     from epp.observe.scrape import Scrape
 
@@ -92,46 +92,18 @@ OVERFLOWS = counter(
 )
 
 
-class WaitTotals:
-    """Queued seconds by priority and reason, over the life of the process.
-
-    A band's own account ends with the band. It is added up here, so it has to be looked at (`take`) before bands
-    come and go; a scrape does, and whoever is about to remove bands should.
-    """
-
-    def __init__(self, priorities: PriorityNames) -> None:
-        self._priorities = priorities
-        self._closed: dict[tuple[str, str], float] = {}
-        self._open: dict[tuple[int, str], float] = {}
-
-    def take(self, bands: Iterable[BandStatistics]) -> None:
-        """Take the accounts as they are now."""
-        accounts = {
-            (band.priority, reason.value): seconds
-            for band in bands
-            for reason, seconds in band.wait_s.items()
-        }
-        for account, seconds in self._open.items():
-            # Gone, or begun anew by a band of the same priority.
-            if accounts.get(account, 0.0) < seconds:
-                self._add(self._closed, account, seconds)
-        self._open = accounts
-
-    def totals(self) -> dict[tuple[str, str], float]:
-        """Seconds by (priority's label value, reason)."""
-        totals = dict(self._closed)
-        for account, seconds in self._open.items():
-            self._add(totals, account, seconds)
-        return totals
-
-    def _add(self, totals: dict[tuple[str, str], float], account: tuple[int, str], seconds: float) -> None:
-        key = (self._priorities.name(account[0]), account[1])
-        totals[key] = totals.get(key, 0.0) + seconds
+def wait_totals(statistics: Statistics, priorities: PriorityNames) -> dict[tuple[str, str], float]:
+    """Queued seconds by (priority's label value, reason), over the life of the process."""
+    totals: dict[tuple[str, str], float] = {}
+    accounts = dict(statistics.retired_wait_s) | {band.priority: band.wait_s for band in statistics.bands}
+    for priority, by_reason in accounts.items():
+        for reason, seconds in by_reason.items():
+            key = (priorities.name(priority), reason.value)
+            totals[key] = totals.get(key, 0.0) + seconds
+    return totals
 
 
-def read_accounts(
-    scrape: Scrape, book: RequestBook, waits: WaitTotals, *, label_limit: int
-) -> Iterator[Reading]:
+def read_accounts(scrape: Scrape, book: RequestBook, *, label_limit: int) -> Iterator[Reading]:
     """Our own metrics."""
     statistics = scrape.statistics
     by_pool = scrape.by_pool
@@ -139,7 +111,7 @@ def read_accounts(
         WAITS,
         [
             (f'{scrape.by_band(priority)},reason="{reason}"', seconds)
-            for (priority, reason), seconds in waits.totals().items()
+            for (priority, reason), seconds in wait_totals(statistics, scrape.priorities).items()
         ],
     )
     yield Numbers(IDLE_ELIGIBLE, [(by_pool, statistics.idle_eligible_slot_s)])

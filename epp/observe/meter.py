@@ -52,9 +52,7 @@ class RequestBook:
 
     def request_seen(self, labels: RequestLabels, size_bytes: int) -> RequestMeter:
         """A request was submitted to flow control."""
-        now = self.clock()
-        series = self.series.find(labels, now)
-        series.used_s = now
+        series = self.series.find(labels, self.clock())
         series.queued += 1
         series.queued_bytes += size_bytes
         return RequestMeter(self, series, size_bytes)

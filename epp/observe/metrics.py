@@ -23,7 +23,7 @@ from prometheus_client import (
 from prometheus_client.openmetrics.exposition import generate_latest as generate_latest_openmetrics
 
 from epp.observe import flowcontrol, pool
-from epp.observe.accounts import WaitTotals, read_accounts
+from epp.observe.accounts import read_accounts
 from epp.observe.exposition import Format, Numbers, Reading, counter, gauge, pieces
 from epp.observe.flowcontrol import CYCLE_BUCKETS, read_flow_control
 from epp.observe.histogram import Distribution
@@ -103,7 +103,6 @@ class Metrics:
         self._deprecated_names = deprecated_names
         self._priorities = PriorityNames(label_limit)
         self._book = RequestBook(clock=clock, label_limit=label_limit, priorities=self._priorities)
-        self._waits = WaitTotals(self._priorities)
         self._cycles = Distribution(CYCLE_BUCKETS)
         self._ignored_headers: dict[str, int] = {}
         self._unknown_objectives = 0
@@ -135,10 +134,6 @@ class Metrics:
         """Flow control handled one event."""
         self._cycles.observe(duration_s)
 
-    def bands_will_change(self) -> None:
-        """Bands may be about to vanish: take over what they have accounted for so far."""
-        self._waits.take(self._sources.statistics().bands)
-
     # -------------------------------------------------------------------------- the page
 
     def pieces(self, page_format: Format) -> Iterator[bytes]:
@@ -158,7 +153,6 @@ class Metrics:
     def _readings(self) -> Iterator[Reading]:
         sources = self._sources
         statistics = sources.statistics()
-        self._waits.take(statistics.bands)
         scrape = Scrape(clean(sources.pool_name()), sources.detector(), statistics, self._priorities)
         for reading in self._canonical(scrape):
             yield reading
@@ -175,7 +169,7 @@ class Metrics:
         yield from read_flow_control(scrape, self._book, self._cycles)
         yield from read_pool(scrape)
         yield from read_scraping(self._sources.scrape_failures())
-        yield from read_accounts(scrape, self._book, self._waits, label_limit=self._label_limit)
+        yield from read_accounts(scrape, self._book, label_limit=self._label_limit)
         yield Numbers(
             IGNORED_HEADERS,
             [(label_text(("header", name)), count) for name, count in self._ignored_headers.items()],

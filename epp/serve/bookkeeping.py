@@ -107,9 +107,9 @@ class Bookkeeping:
         """Telling a conversation of its decision raised: a bug of ours, of which only this request suffers."""
         self._log.exception("a conversation failed", key="answer failed", priority=ticket.priority)
 
-    def bands_will_change(self) -> None:
-        """Bands may vanish, and with them what they have counted."""
-        self._metrics.bands_will_change()
+    def cycle_ran(self, duration_s: float) -> None:
+        """The core handled one event."""
+        self._metrics.cycle_ran(duration_s)
 
 
 def _labels(facts: RequestFacts, priority: int) -> RequestLabels:

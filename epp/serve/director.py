@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, assert_never
 
 from epp.core.actions import Action, Dispatch, Refuse, ScrapeNow, WakeAt
@@ -22,8 +23,6 @@ from epp.core.events import (
     DeliveryFailed,
     Ended,
     Event,
-    ObjectivesChanged,
-    PolicyChanged,
     Tick,
 )
 from epp.extproc.ingress import Refusal
@@ -71,7 +70,9 @@ class Director:
         self._last_id = 0
         self._events: deque[Event] = deque()
         self._feeding = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_s = 0.0
+        """When the timer goes off. Kept here, since uvloop gives a handle without a time for one that is due."""
 
     # ------------------------------------------------------------------ for conversations
 
@@ -134,11 +135,10 @@ class Director:
         self._feeding = True
         try:
             while self._events:
-                now = self._loop.time()
-                event = self._events.popleft()
-                if isinstance(event, ObjectivesChanged | PolicyChanged):
-                    self._books.bands_will_change()
-                for action in self._controller.handle(event, now):
+                started_s = perf_counter()
+                actions = self._controller.handle(self._events.popleft(), self._loop.time())
+                self._books.cycle_ran(perf_counter() - started_s)
+                for action in actions:
                     self._carry_out(action)
         finally:
             self._feeding = False
@@ -194,9 +194,10 @@ class Director:
     def _wake_at(self, at_s: float) -> None:
         """Set the timer. One that goes off too early costs a `Tick`, so a later time leaves it alone."""
         if self._timer is not None:
-            if self._timer.when() <= at_s and not self._timer.cancelled():
+            if self._timer_s <= at_s:
                 return
             self._timer.cancel()
+        self._timer_s = at_s
         self._timer = self._loop.call_at(at_s, self._tick)
 
     def _tick(self) -> None:

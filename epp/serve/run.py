@@ -233,7 +233,8 @@ async def _start(settings: ServeSettings, runtime: Runtime, stack: contextlib.As
         try:
             await part.start()
         except OSError as error:
-            raise StartError(f"{flag}: {error}") from error
+            message = str(error)
+            raise StartError(message if flag in message else f"{flag}: {message}") from error
         stack.push_async_callback(close)
     if scraper is not None:
         await scraper.start()

@@ -16,6 +16,8 @@ class FakeServer:
 
     tokens: int = 3
     status: int = 200
+    reason: str | None = None
+    """Of a refusal."""
     done: bool = True
     """Whether the answer ends as it should."""
     drops: bool = False
@@ -31,7 +33,8 @@ class FakeServer:
             ({name.lower(): value for name, value in request.headers.items()}, await request.json())
         )
         if self.status != 200:
-            return web.json_response({"error": {"message": "no"}}, status=self.status)
+            headers = {} if self.reason is None else {"x-llm-d-request-dropped-reason": self.reason}
+            return web.json_response({"error": {"message": "no"}}, status=self.status, headers=headers)
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
         await self.gate.wait()

@@ -67,18 +67,22 @@ async def test_what_is_sent(server) -> None:
 
 @pytest.mark.parametrize("status", [429, 503])
 async def test_an_honest_no_is_a_refusal_and_is_not_retried(server, status: int) -> None:
-    """One request was sent, and it is reported as refused."""
-    server.status = status
+    """One request was sent, and it is reported as refused, with the reason."""
+    server.status, server.reason = status, "evicted-ttl"
     outcome, _ = await asked(server.base_url)
-    assert outcome.result is Result.REFUSED
+    assert (outcome.result, outcome.detail) == (Result.REFUSED, f"{status} evicted-ttl")
     assert outcome.ttft_s is None
     assert len(server.requests) == 1
 
 
-async def test_another_status_is_broken(server) -> None:
-    """An error of the server is not a refusal."""
-    server.status = 500
-    assert (await asked(server.base_url))[0].result is Result.BROKEN
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_a_failure_without_a_reason_is_broken(server, status: int) -> None:
+    """Nobody decided it, so it is no refusal; what came instead is kept."""
+    server.status = status
+    outcome, _ = await asked(server.base_url)
+    assert outcome.result is Result.BROKEN
+    assert outcome.detail.startswith(f"{status} ")
+    assert "no" in outcome.detail
 
 
 async def test_an_answer_without_its_end_is_broken(server) -> None:

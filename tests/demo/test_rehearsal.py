@@ -78,7 +78,7 @@ async def test_capacity_is_places_over_service_time(server) -> None:
 
 async def test_servers_that_refuse_cannot_be_calibrated(server) -> None:
     """The error says how many requests failed and how."""
-    server.status = 503
+    server.status, server.reason = 503, "rejected-no-endpoints"
     with pytest.raises(CalibrationError, match=r"4 of 4 requests .*refused"):
         await calibrate([server.base_url], PROMPT, places=2)
 

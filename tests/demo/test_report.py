@@ -124,6 +124,15 @@ def test_the_page_says_what_was_measured(kept: Path) -> None:
     assert "<dt>Seed</dt><dd>1</dd>" in page
 
 
+def test_the_page_says_why_requests_were_refused(tmp_path: Path) -> None:
+    """Reasons and their counts stand below the table."""
+    refused = [Outcome("batch", 1.0, None, 2.0, Result.REFUSED, "429 evicted-ttl")] * 3
+    half = Half.of(refused, NAMES, arrivals_s=10.0)
+    page = page_of(replace(KEPT, picked=refused, picked_half=half), tmp_path)
+    assert "batch, with the picker: 3 x 429 evicted-ttl." in page
+    assert "Why:" not in page_of(KEPT, tmp_path)
+
+
 def test_a_broken_promise_is_the_headline(tmp_path: Path) -> None:
     """The page does not hide it."""
     page = page_of(story(picked={"batch"}, alone={"premium"}), tmp_path)

@@ -47,6 +47,7 @@ def halves() -> tuple[Half, Half]:
         p99_ttft_s=0.25,
     )
     lost = ClassSummary(
+        details={"429 evicted-ttl": 39, "503 other": 1},
         sent=100,
         completed=50,
         refused=40,
@@ -103,8 +104,10 @@ def test_the_verdict_shows_both_halves_and_every_promise() -> None:
     text = out.getvalue()
     assert "250 ms" in text
     assert "never" in text
+    assert "batch, picker: 39 x 429 evicted-ttl, 1 x 503 other" in text
     assert text.count("Envoy alone") >= 4
-    assert text.count("kept") == len(verdict.checks)
+    assert text.count("kept") == len(verdict.checks) + 1
+    assert text.endswith("The promise was kept.\n")
     assert "BROKEN" not in text
     assert max(map(len, text.splitlines())) <= 100
 
@@ -115,3 +118,4 @@ def test_a_broken_promise_is_called_that() -> None:
     show, out = screen(terminal=False)
     show.verdict(alone, picked, judge(picked=alone, alone=picked, service_time_s=1.0, patience_s=10.0))
     assert "BROKEN" in out.getvalue()
+    assert out.getvalue().endswith("The promise was not kept.\n")

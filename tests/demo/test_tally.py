@@ -134,3 +134,12 @@ def test_a_summary_adds_up() -> None:
     assert summary.completed_per_s == 0.2
     assert summary.p50_ttft_s == pytest.approx(0.2)
     assert summary.p99_ttft_s is None
+
+
+def test_a_summary_says_why() -> None:
+    """Reasons are counted, the most frequent first; requests without one are not among them."""
+    details = ["429 evicted-ttl", "503 other", "429 evicted-ttl", ""]
+    summary = summarize(
+        [outcome(1.0, result=Result.REFUSED)._replace(detail=detail) for detail in details], arrivals_s=1.0
+    )
+    assert list(summary.details.items()) == [("429 evicted-ttl", 2), ("503 other", 1)]

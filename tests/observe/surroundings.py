@@ -74,6 +74,7 @@ EMPTY = Statistics(
     idle_eligible_slot_s=0.0,
     ceiling_slot_s=0.0,
     policy_faults={},
+    retired_wait_s={},
 )
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from epp.core.actions import Dispatch
 from epp.core.endpoint import Knowledge
-from epp.core.events import Ended, EndpointsChanged, ObjectivesChanged, Tick
+from epp.core.events import Cancelled, Ended, EndpointsChanged, ObjectivesChanged, Tick
 from epp.core.statistics import WaitReason
-from epp.observe.accounts import WaitTotals
+from epp.observe.accounts import wait_totals
 from epp.observe.labels import OTHER, PriorityNames
 from tests.core.building import A, B, controller, request
 from tests.observe.surroundings import World, band, endpoint, flow
@@ -18,10 +18,10 @@ from tests.observe.surroundings import World, band, endpoint, flow
 WAITS = "epp_queue_wait_seconds_total"
 
 
-def totals_by_priority(totals):
+def totals_by_priority(statistics, names):
     """Waiting seconds by priority."""
     sums = {}
-    for (priority, _), seconds in totals.totals().items():
+    for (priority, _), seconds in wait_totals(statistics, names).items():
         sums[priority] = sums.get(priority, 0.0) + seconds
     return sums
 
@@ -50,7 +50,7 @@ def test_waiting_time_outlives_its_band():
     """Over a real core whose bands come and go with objectives: no counter ever falls."""
     rng = random.Random(11)
     core = controller(A, now=0.0)
-    totals = WaitTotals(PriorityNames(100))
+    names = PriorityNames(100)
     earlier, running = {}, []
     for step in range(2000):
         now = step * 0.25
@@ -62,35 +62,31 @@ def test_waiting_time_outlives_its_band():
         else:
             event = Ended(running.pop())
         running += [action.request_id for action in core.handle(event, now) if isinstance(action, Dispatch)]
-        totals.take(core.statistics(now).bands)
-        later = totals.totals()
+        later = wait_totals(core.statistics(now), names)
         fallen = {account for account, seconds in earlier.items() if later.get(account, 0.0) < seconds}
         assert fallen == set()
         earlier = later
-    waited = totals_by_priority(totals)
+    waited = totals_by_priority(core.statistics(now), names)
     assert min(waited[priority] for priority in ("-3", "0", "4", "8")) > 0
     assert len(core.statistics(now).bands) < len(waited)
 
 
-def test_a_band_that_begins_anew_adds_up():
-    """What a vanished band had counted stays, and its successor's account comes on top."""
-    totals = WaitTotals(PriorityNames(10))
-    totals.take([band(7, waits={WaitReason.NO_ROOM: 5.0})])
-    totals.take([])
-    assert totals_by_priority(totals) == {"7": 5.0}
-    totals.take([band(7, waits={WaitReason.NO_ROOM: 1.0})])
-    assert totals_by_priority(totals) == {"7": 6.0}
-    totals.take([band(7, waits={WaitReason.NO_ROOM: 0.5})])
-    assert totals_by_priority(totals) == {"7": 6.5}
-    totals.take([band(7, waits={WaitReason.NO_ROOM: 2.0, WaitReason.SAME_BAND: 1.0})])
-    assert totals_by_priority(totals) == {"7": 9.0}
+def test_a_band_that_came_and_went_between_two_scrapes_is_counted(world):
+    """Nobody looked while it existed, and not a second of its waiting is lost."""
+    core = controller(A, now=0.0)
+    core.handle(request(1), 0.0)
+    core.handle(request(2, priority=7), 1.0)
+    core.handle(Cancelled(2), 4.0)
+    world.statistics = core.statistics(4.0)
+    assert [band.priority for band in world.statistics.bands] == [0]
+    assert world.value(WAITS, inference_pool="pool", priority="7", reason="no_room") == pytest.approx(3.0)
 
 
-def test_too_many_priorities_share_a_name_and_lose_nothing():
+def test_too_many_priorities_share_a_name_and_lose_nothing(world):
     """The number of series is bounded, the seconds are all there."""
-    totals = WaitTotals(PriorityNames(3))
-    totals.take([band(priority, waits={WaitReason.NO_ROOM: 1.0}) for priority in range(10)])
-    assert totals_by_priority(totals) == {"0": 1.0, "1": 1.0, "2": 1.0, OTHER: 7.0}
+    world.set(bands=tuple(band(priority, waits={WaitReason.NO_ROOM: 1.0}) for priority in range(10)))
+    sums = totals_by_priority(world.statistics, PriorityNames(3))
+    assert sums == {"0": 1.0, "1": 1.0, "2": 1.0, OTHER: 7.0}
 
 
 def test_too_many_priorities_have_no_gauges_of_their_own():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gzip
+import itertools
 import json
 import socket
 
@@ -120,13 +121,18 @@ async def test_a_client_that_takes_gzip_gets_it():
     ]
 
 
-async def test_the_loop_goes_on_while_a_page_is_written():
+async def test_the_loop_goes_on_while_a_page_is_written(monkeypatch):
     """Other work gets its turn between any two pieces."""
     async with serving() as site:
         for number in range(100):
             site.world.served(fairness_id=f"tenant-{number}")
-        pieces = len(list(site.world.metrics.pieces(Format.TEXT)))
-        turns = 0
+        turns, turns_at = 0, []
+        pieces = site.world.metrics.pieces
+
+        def watched(page_format):
+            for piece in pieces(page_format):
+                turns_at.append(turns)
+                yield piece
 
         async def other_work():
             nonlocal turns
@@ -134,11 +140,12 @@ async def test_the_loop_goes_on_while_a_page_is_written():
                 turns += 1
                 await asyncio.sleep(0)
 
+        monkeypatch.setattr(site.world.metrics, "pieces", watched)
         working = asyncio.create_task(other_work())
         await site.get("/metrics")
         working.cancel()
-    assert pieces > 30
-    assert turns >= pieces
+    assert len(turns_at) > 30
+    assert all(later > earlier for earlier, later in itertools.pairwise(turns_at))
 
 
 async def test_liveness_is_unconditional_and_readiness_gives_its_reason():
@@ -216,7 +223,7 @@ async def test_a_snapshot_that_fails_is_an_error_and_no_half_page():
     """Prometheus sees a failed scrape, not a page without bands."""
     world = World()
     async with serving(world) as site:
-        world.statistics = None
+        del world.statistics
         status, _, text = await site.get("/metrics")
         assert status == 500
         assert "llm_d_epp" not in text

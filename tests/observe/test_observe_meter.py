@@ -149,6 +149,15 @@ def test_a_response_in_one_piece_has_no_time_per_token(book):
     assert only(book).ttft_s.total == 0.5
 
 
+def test_a_single_token_has_no_time_per_token_after_the_first(book):
+    """There is nothing to divide by."""
+    meter = book.request_seen(LABELS, 1)
+    meter.dispatched(waited_s=0.0)
+    finish(meter, output_tokens=1)
+    assert only(book).tpot_s.is_empty
+    assert only(book).ntpot_s.total == 3.5
+
+
 def test_a_request_that_never_reached_flow_control(book):
     """It is an error and a refusal, and none of flow control's outcomes."""
     book.rejected(LABELS, Reason.TOO_LARGE)

@@ -8,7 +8,7 @@ from epp.core.actions import Reason
 from epp.observe.exposition import PIECE_LINES, Format
 from epp.observe.metrics import DEFAULT_LABEL_LIMIT
 from epp.observe.table import IDLE_S
-from tests.observe.surroundings import World, band
+from tests.observe.surroundings import World, band, finish
 
 
 @pytest.mark.parametrize("page_format", Format)
@@ -61,6 +61,28 @@ def test_a_tenant_that_gave_its_place_up_is_off_the_page(world):
     assert world.value("inference_objective_request_total", **labels, priority="0") == 2
     assert world.value("inference_objective_request_duration_seconds_count", **labels) == 2
     assert world.value("inference_objective_request_duration_seconds_sum", **labels) == 7.0
+
+
+@pytest.mark.parametrize("last_step", ["ended", "undelivered", "refused", "cancelled"])
+def test_a_place_is_kept_from_the_end_of_a_request_on(last_step):
+    """However long it waited or ran, its tenant is idle only from then."""
+    world = World(label_limit=1)
+    meter = world.seen(fairness_id="old")
+    if last_step in {"ended", "undelivered"}:
+        meter.dispatched(waited_s=0.0)
+    world.now = 5 * IDLE_S
+    match last_step:
+        case "ended":
+            finish(meter)
+        case "refused":
+            meter.refused(Reason.TTL_EXPIRED, waited_s=world.now)
+        case _:
+            getattr(meter, last_step)(waited_s=world.now)
+    world.now += IDLE_S - 1
+    world.served(fairness_id="early")
+    world.now += 1
+    world.served(fairness_id="new")
+    assert {labels["fairness_id"] for labels, _ in world.rows("llm_d_epp_request_total")} == {"other", "new"}
 
 
 def test_deprecated_names_sum_over_tenants(world):

@@ -128,6 +128,32 @@ def test_an_idle_combination_gives_its_place_up():
     }
 
 
+def test_a_combination_finds_room_as_soon_as_there_is_some():
+    """Having looked in vain before doesn't keep it waiting longer than the idle time."""
+    book = Book(label_limit=2)
+    for number in range(4):
+        book.now = number
+        book.use(f"id-{number % 2}", model=f"model-{number // 2}")
+    book.now = IDLE_S - 1
+    assert book.use("id-0", model="model-0", priority=1).key.model == OTHER
+    book.now = IDLE_S
+    assert book.use("id-0", model="model-0", priority=1).key.model == "model-0"
+
+
+def test_a_flood_of_new_ids_does_not_search_each_time(monkeypatch):
+    """When everybody was found in use, nobody is searched before somebody can be idle."""
+    book = Book(label_limit=3)
+    searches = []
+    search = book.table._free_name
+    monkeypatch.setattr(
+        book.table, "_free_name", lambda names, now: searches.append(now) or search(names, now)
+    )
+    for number in range(1000):
+        book.now += 0.1
+        book.use(f"id-{number}")
+    assert len(searches) == 1
+
+
 def test_a_freed_series_goes_on_counting_for_its_model():
     """Sums over a model never fall while the model is known, and are forgotten with it."""
     book = Book(label_limit=1)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TYPE_CHECKING
 
 import pytest
+import uvloop
 
 from epp.api.changes import Objective
 from epp.core import Controller
 from epp.core.actions import Reason
 from epp.core.capacity import ConcurrencyDetector
 from epp.core.ceilings import StaticCeiling
+from epp.core.controller import STEP
 from epp.core.eligibility import ANY, Subset
 from epp.core.endpoint import EndpointSpec, EndpointView
 from epp.core.events import EndpointsChanged
@@ -22,6 +25,9 @@ from epp.observe.limiter import RateLimitedLog
 from epp.observe.metrics import Build, Metrics, Sources
 from epp.serve.bookkeeping import Bookkeeping
 from epp.serve.director import Director, DirectorSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 FACTS = RequestFacts(
     request_name="",
@@ -62,6 +68,7 @@ class Stream:
 
     def dispatched(self, address: str, waited_s: float) -> None:
         self.told.append((address, waited_s))
+        self.answered.set()
 
     def refused(self, refusal: Refusal) -> None:
         self.told.append(refusal.reason)
@@ -234,3 +241,22 @@ async def test_an_empty_pool_holds_and_the_first_endpoint_serves(bench: Bench) -
     assert stream.told == []
     bench.pool("10.0.0.2:80")
     assert stream.told[0][0] == "10.0.0.2:80"
+
+
+@pytest.mark.parametrize(
+    "new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"]
+)
+def test_a_drain_in_steps_goes_on_by_itself(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """More work than one step decides is worked off turn by turn, on either loop, without any further event."""
+
+    async def burst() -> int:
+        bench = Bench()
+        bench.pool()
+        streams = [bench.submit(need=0)[1] for _ in range(5 * STEP)]
+        bench.pool("10.0.0.1:80")
+        async with asyncio.timeout(10):
+            await streams[-1].answered.wait()
+        return sum(len(stream.told) for stream in streams)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        assert runner.run(burst()) == 5 * STEP
