@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from epp.config.document import Listing, Mapping, Scalar, is_null, load_document
@@ -70,6 +70,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(
     value=st.dictionaries(st.text("abc", min_size=1, max_size=4), json_values, max_size=3),
     indent=st.sampled_from([None, 2, "\t"]),
@@ -131,6 +132,7 @@ def test_aliases_cannot_unfold_without_end():
     assert "unfold to more than" in failures("\n".join(lines))[0].message
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_is_a_tree_or_problems(text):
     """Nothing in a text raises."""

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from epp.config import ConfigError, default_config, parse_config, read_config
@@ -420,6 +420,61 @@ def test_a_file_that_cannot_be_read_is_a_problem(tmp_path):
         assert [(problem.line, problem.message) for problem in caught.value.problems] == [(line, message)]
 
 
+def test_a_usual_configuration_of_upstream_is_accepted(parsed):
+    """A role filter, a prefix scorer, a picker and a handler, as in most of upstream's samples: notes, no error."""
+    config = parsed(
+        """
+        plugins:
+        - type: approx-prefix-cache-producer
+          parameters: {maxPrefixTokensToMatch: 16384, lruCapacityPerServer: 31250}
+        - type: prefix-cache-scorer
+        - type: load-aware-scorer
+        - type: queue-scorer
+        - type: decode-filter
+        - type: max-score-picker
+        - type: single-profile-handler
+        schedulingProfiles:
+        - name: default
+          plugins:
+          - pluginRef: decode-filter
+          - pluginRef: max-score-picker
+          - {pluginRef: prefix-cache-scorer, weight: 2}
+          - {pluginRef: load-aware-scorer, weight: 1}
+          - {pluginRef: queue-scorer, weight: 1}
+        """
+    )
+    assert config.profile.scorers == (QueueScorer(1.0),)
+    assert [note.partition(" has no effect")[0] for note in config.notes if "has no effect" in note] == [
+        "plugin 'approx-prefix-cache-producer'",
+        "plugin 'prefix-cache-scorer'",
+        "plugin 'load-aware-scorer'",
+    ]
+
+
+def test_a_disaggregated_configuration_of_upstream_is_refused(problems):
+    """Prefill and decode apart is not what this picker does: each part that says so is named, with what to do."""
+    found = problems(
+        """
+        plugins:
+        - type: prefill-filter
+        - type: decode-filter
+        - type: disagg-profile-handler
+          parameters: {deciders: {prefill: prefix-based-pd-decider}}
+        - type: prefix-based-pd-decider
+          parameters: {nonCachedTokens: 16}
+        schedulingProfiles:
+        - {name: prefill, plugins: [{pluginRef: prefill-filter}]}
+        - {name: decode, plugins: [{pluginRef: decode-filter}]}
+        """
+    )
+    assert [problem.field for problem in found] == [
+        "plugins[2].type",
+        "plugins[3].type",
+        "schedulingProfiles[1]",
+    ]
+    assert all("keep one" in problem.message for problem in found)
+
+
 scalars = st.sampled_from(
     ["", "null", "1", "-1", "0.5", "1e9", "x", "true", "queue-scorer", "60s", "1Gi", "[", "'q'"]
 )
@@ -433,6 +488,7 @@ documents = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(document=st.dictionaries(keys, documents, max_size=6))
 def test_no_document_crashes_the_parser(document):
     """Whatever stands where, the result is a configuration or a `ConfigError` with problems."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import ROUND_UP, Decimal, localcontext
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from epp.config.quantity import parse_quantity
@@ -70,6 +70,7 @@ def test_known_values(text, value):
     assert parse_quantity(text) == value
 
 
+@settings(deadline=None)
 @given(sign=signs, number=digits, suffix=st.sampled_from(sorted(SUFFIXES)))
 def test_suffixes_scale(sign, number, suffix):
     """A number with any suffix is the number times the suffix, rounded away from zero."""
@@ -79,6 +80,7 @@ def test_suffixes_scale(sign, number, suffix):
     assert parse_quantity(f"{sign}{number}{suffix}") == expected
 
 
+@settings(deadline=None)
 @given(sign=signs, number=digits, mark=st.sampled_from("eE"), exponent=st.integers(-30, 30))
 def test_exponents_scale(sign, number, mark, exponent):
     """The decimal exponent form is the same number in scientific notation."""
@@ -88,6 +90,7 @@ def test_exponents_scale(sign, number, mark, exponent):
     assert parse_quantity(f"{sign}{number}{mark}{exponent}") == expected
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20))
 def test_any_text_is_a_number_or_a_value_error(text):
     """Nothing but `ValueError` comes of text that is no quantity."""

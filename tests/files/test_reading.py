@@ -11,37 +11,7 @@ from epp.api import Severity
 from epp.files import reading
 from epp.files.reading import MAX_PROBLEMS, FileState, read_file, read_text
 from epp.files.tree import line_of
-
-POOL = """\
-apiVersion: inference.networking.k8s.io/v1
-kind: InferencePool
-metadata:
-  name: pool
-spec:
-  selector: {matchLabels: {app: vllm}}
-  targetPorts:
-  - number: 8000
-"""
-OBJECTIVE = """\
-apiVersion: llm-d.ai/v1alpha2
-kind: InferenceObjective
-metadata:
-  name: premium
-spec:
-  priority: 10
-  poolRef:
-    name: pool
-"""
-POD = """\
-apiVersion: v1
-kind: Pod
-metadata:
-  name: a
-  labels: {app: vllm}
-status:
-  podIP: 10.0.0.1
-"""
-CONFIG_MAP = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\n"
+from tests.files.manifests import CONFIG_MAP, OBJECTIVE, POD, POOL, documents
 
 
 def indented(text):
@@ -61,18 +31,19 @@ def severities(read):
 
 def test_all_documents_of_a_file_are_read():
     """In order, with their numbers and lines; other kinds are noted only."""
-    read = read_text("---\n".join((POOL, CONFIG_MAP, OBJECTIVE, POD)), name="o.yaml")
+    read = read_text(documents(POOL, CONFIG_MAP, OBJECTIVE, POD), name="o.yaml")
     assert read.state is FileState.READ
     assert names(read) == ["pool", "premium", "a"]
     assert [item.position for item in read.items] == [(1, 0), (3, 0), (4, 0)]
-    assert [line_of(item.lines) for item in read.items] == [1, 13, 22]
-    assert line_of(read.items[1].lines, ("spec", "poolRef", "name")) == 19
+    assert [line_of(item.lines) for item in read.items] == [1, 14, 23]
+    assert line_of(read.items[1].lines, ("spec", "poolRef", "name")) == 21
     assert severities(read) == [Severity.DEBUG]
 
 
 def test_a_list_as_kubectl_prints_it_is_read():
     """Every item is an object, and its problems say which item and line."""
-    text = f"apiVersion: v1\nitems:\n{indented(POOL)}{indented(OBJECTIVE.replace('10', 'ten'))}{indented(POD)}kind: List\n"
+    items = indented(POOL) + indented(OBJECTIVE.replace("10", "ten")) + indented(POD)
+    text = f"apiVersion: v1\nitems:\n{items}kind: List\n"
     read = read_text(text, name="o.yaml")
     assert names(read) == ["pool", "a"]
     assert [item.position for item in read.items] == [(1, 0), (1, 1), (1, 2)]
@@ -126,7 +97,7 @@ def test_a_file_without_documents_is_empty(text):
 def test_a_broken_document_costs_only_itself():
     """Its error has file, document, line, field, value and remedy; the others are used."""
     bad = OBJECTIVE.replace("priority: 10", "priority: 3000000000")
-    read = read_text("---\n".join((POOL, bad, POD)), name="o.yaml")
+    read = read_text(documents(POOL, bad, POD), name="o.yaml")
     assert names(read) == ["pool", "a"]
     (problem,) = read.problems
     assert (problem.file, problem.document, problem.line) == ("o.yaml", 2, 15)
@@ -140,7 +111,7 @@ def test_a_broken_document_costs_only_itself():
 
 def test_a_syntax_error_costs_only_its_document():
     """What could be read before the error says whom it describes."""
-    read = read_text("---\n".join((POOL, OBJECTIVE + "   x: [\n", POD)), name="o.yaml")
+    read = read_text(documents(POOL, OBJECTIVE + "   x: [\n", POD), name="o.yaml")
     assert names(read) == ["pool", "a"]
     assert read.items[1].identity.name == "premium"
     assert "is not valid YAML" in str(read.problems[0])
@@ -184,13 +155,22 @@ def test_json_is_read_by_name_and_by_sight():
 
 def test_the_worst_of_too_many_problems_are_kept():
     """An error is not lost among thousands of notes."""
-    text = "---\n".join([CONFIG_MAP] * 500 + [OBJECTIVE.replace("10", "ten")] + [CONFIG_MAP] * 500)
+    text = documents(*[CONFIG_MAP] * 500, OBJECTIVE.replace("10", "ten"), *[CONFIG_MAP] * 500)
     read = read_text(text, name="o.yaml")
     assert len(read.problems) == MAX_PROBLEMS
     assert Severity.ERROR in severities(read)
     assert [problem.document for problem in read.problems] == sorted(
         problem.document for problem in read.problems
     )
+
+
+def test_too_many_documents_are_refused(monkeypatch):
+    """A file of tiny documents can't fill the memory."""
+    monkeypatch.setattr(reading, "MAX_DOCUMENTS", 3)
+    assert len(read_text(documents(*[POD] * 3), name="o.yaml").items) == 3
+    read = read_text(documents(*[POD] * 4), name="o.yaml")
+    assert (read.state, read.items) == (FileState.UNREADABLE, ())
+    assert "holds more than 3 documents" in str(read.problems[0])
 
 
 @given(text=st.text() | st.text(alphabet="-:[]{}&*!|>'\"#, \nkinditemsPodLstaVr0"), json=st.booleans())
@@ -260,7 +240,7 @@ def test_ten_thousand_pods_are_workable(tmp_path):
 
     def seconds(count):
         file = tmp_path / f"{count}.yaml"
-        file.write_text("---\n".join(POD.replace("name: a", f"name: p{n}") for n in range(count)))
+        file.write_text(documents(*(POD.replace("name: a", f"name: p{n}") for n in range(count))))
         before = time.process_time()
         read = read_file(file, name="o.yaml")
         assert len(read.items) == count

@@ -1,4 +1,4 @@
-"""YAML: values as kubectl takes them, lines that are right, mistakes that stay where they are, bombs that don't go off."""
+"""YAML: values as kubectl takes them, lines that are right, mistakes that stay local, bombs that don't go off."""
 
 import time
 
@@ -7,7 +7,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epp.files.tree import MAX_ALIASED_VALUES, MAX_DEPTH, line_of
+from epp.files.tree import MAX_ALIASED_VALUES, MAX_DEPTH, MAX_ERRORS, line_of
 from epp.files.yamltext import plain, read_yaml
 
 
@@ -229,6 +229,11 @@ def test_many_values_are_refused(monkeypatch):
     """A file of tiny values can't fill the memory."""
     monkeypatch.setattr("epp.files.tree.MAX_VALUES", 1000)
     assert "holds more than 1000 values" in complaints(f"[{'0,' * 1000}]")[0][1]
+
+
+def test_the_complaints_of_one_document_are_bounded():
+    """A key that is given a thousand times is told a few times."""
+    assert len(complaints("a: 1\n" * 1000)) == MAX_ERRORS
 
 
 def test_without_libyaml_the_result_is_the_same(monkeypatch):

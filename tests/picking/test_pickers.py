@@ -6,7 +6,7 @@ from collections import Counter
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from epp.picking.pickers import MaxScorePicker, RandomPicker, WeightedRandomPicker
@@ -16,6 +16,7 @@ JUST_BELOW_ONE = 1.0 - 2.0**-53
 
 
 @pytest.mark.parametrize("picker", PICKERS, ids=lambda picker: picker.name)
+@settings(deadline=None)
 @given(
     rows=st.lists(st.tuples(st.floats(-1e9, 1e9), st.integers(0, 1000)), min_size=1, max_size=50),
     draw=st.floats(0.0, JUST_BELOW_ONE),

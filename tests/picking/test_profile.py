@@ -6,7 +6,7 @@ from collections import Counter
 from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from epp.core.endpoint import EndpointSpec, EndpointView, EngineSample, Knowledge
@@ -56,6 +56,7 @@ def burst(choice: Profile, pool: list[EndpointView], count: int) -> Counter[str]
 
 
 @pytest.mark.parametrize("picker", PICKERS, ids=lambda picker: picker.name)
+@settings(deadline=None)
 @given(candidates=st.lists(views, min_size=1, max_size=20), seed=st.integers(0, 2**32))
 def test_the_choice_is_a_member_whatever_the_samples(picker, candidates, seed):
     """Odd samples, huge numbers, equal addresses: the answer is one of the very objects, and no policy fault."""
@@ -69,6 +70,7 @@ def test_the_choice_is_a_member_whatever_the_samples(picker, candidates, seed):
     assert guard.faults == {}
 
 
+@settings(deadline=None)
 @given(
     calls=st.lists(st.lists(views, min_size=1, max_size=8), min_size=1, max_size=10),
     picker=st.sampled_from(PICKERS),
@@ -79,6 +81,7 @@ def test_the_same_seed_gives_the_same_choices(calls, picker):
     assert [first.choose(call, None) for call in calls] == [second.choose(call, None) for call in calls]
 
 
+@settings(deadline=None)
 @given(calls=st.lists(st.lists(views, min_size=1, max_size=8), min_size=2, max_size=10))
 def test_memory_of_earlier_calls_changes_nothing(calls):
     """What a profile remembers of views makes it fast and nothing else: a new one chooses alike."""
