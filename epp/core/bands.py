@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from epp.core.statistics import WaitReason
 
 
+_RETIRED_ACCOUNTS = 256
+"""Priorities without a band whose accounts of waiting are kept apart."""
+
+
 class Bands:
     """All bands of one controller."""
 
@@ -126,9 +130,17 @@ class Bands:
         waits = self._retired.pop(priority, None) or WaitAccount()
         return Band(priority, self._policy.band(priority), waits=waits, endpoint_count=len(self._endpoints))
 
+    def _retire(self, band: Band) -> None:
+        if len(self._retired) >= _RETIRED_ACCOUNTS:
+            # Objectives with ever new priorities: the oldest account is folded into its successor's, nothing is lost.
+            oldest = self._retired.pop(next(iter(self._retired)))
+            band.waits.add(oldest)
+        if band.waits.any():
+            self._retired[band.priority] = band.waits
+
     def _replace(self, bands: dict[int, Band], now: float) -> None:
         for priority in self._bands.keys() - bands.keys():
-            self._retired[priority] = self._bands[priority].waits
+            self._retire(self._bands[priority])
         self._bands = bands
         self._set_ceilings(now)
 

@@ -47,6 +47,10 @@ class DeadlineHeap:
             heappop(entries)
         return None
 
+    def lower_bound_s(self) -> float:
+        """No deadline is earlier than this; infinite if there is none. Cheap: it may be a tombstone's."""
+        return self._entries[0][0] if self._entries else inf
+
     def compact(self, alive: Container[int], count: int) -> None:
         """Rebuild once tombstones outnumber the `count` living items four to one."""
         if len(self._entries) > 4 * count + _SLACK:
@@ -57,7 +61,7 @@ class DeadlineHeap:
 class WaitClocks:
     """Which clock runs, and what each shows."""
 
-    __slots__ = ("_empty_total_s", "_regime_since_s", "busy", "empty", "pool_is_empty")
+    __slots__ = ("_empty_total_s", "_leftovers", "_regime_since_s", "busy", "empty", "pool_is_empty")
 
     busy: DeadlineHeap
     """Deadlines on the clock that runs while the pool has endpoints."""
@@ -71,6 +75,7 @@ class WaitClocks:
         self.pool_is_empty = True
         self._regime_since_s = now
         self._empty_total_s = 0.0
+        self._leftovers = False
 
     def switch(self, *, pool_is_empty: bool, now: float) -> None:
         """The pool lost its last endpoint, or got its first."""
@@ -80,6 +85,8 @@ class WaitClocks:
             self._empty_total_s += now - self._regime_since_s
         self._regime_since_s = now
         self.pool_is_empty = pool_is_empty
+        # Of those that ran out on the clock that stops now, some may not have been worked off yet.
+        self._leftovers = True
 
     def busy_key(self, at_s: float) -> float:
         """What the busy clock shows (or would show) at `at_s`, for the regime that holds now."""
@@ -96,11 +103,21 @@ class WaitClocks:
 
     def overdue(self, alive: Container[int], now: float) -> int | None:
         """An item of `alive` that has run out of time on either clock; the longest overdue of one clock first."""
+        if not self._leftovers:
+            key_s = (self.empty if self.pool_is_empty else self.busy).lower_bound_s()
+            if self._due_s(key_s) > now:
+                return None
         for heap, clock in ((self.busy, Clock.BUSY), (self.empty, Clock.EMPTY)):
             first = heap.first(alive)
             if first is not None and self._has_passed(clock, first[0], now):
                 return first[1]
+        self._leftovers = False
         return None
+
+    def compact(self, alive: Container[int], count: int) -> None:
+        """Drop the tombstones of both clocks where they outnumber the `count` living items."""
+        self.busy.compact(alive, count)
+        self.empty.compact(alive, count)
 
     def exhausted(self, *, busy_key_s: float | None, empty_key_s: float | None, now: float) -> Clock | None:
         """The clock on which these keys have passed; the one that runs if it is both."""

@@ -56,6 +56,8 @@ if TYPE_CHECKING:
 
 STEP = 64
 """Decisions (dispatches, expiries, refusals) in one call at most."""
+_COMPACT_EVERY = 32
+"""Of so many requests that leave the queue, one looks whether the deadline heaps are worth compacting."""
 
 
 class Controller:
@@ -70,6 +72,7 @@ class Controller:
         self._sequence = 0
         self._draining = False
         self._more_to_do = False
+        self._overdue_left = False
         self._bands = Bands(policy, self._ledger, self._guard, now=now)
         self._queued: dict[int, Item] = {}
         self._by_sequence: dict[int, Item] = {}
@@ -137,11 +140,12 @@ class Controller:
 
     def _expire(self, budget: int, actions: list[Action]) -> int:
         """Refuse what has waited too long, the longest overdue first."""
+        self._overdue_left = False
         if not self._queued:
             return budget
-        while budget > 0:
-            sequence = self._clocks.overdue(self._by_sequence, self._now)
-            if sequence is None:
+        while (sequence := self._clocks.overdue(self._by_sequence, self._now)) is not None:
+            if budget <= 0:
+                self._overdue_left = True
                 break
             self._refuse_if_due(self._by_sequence[sequence], actions)
             budget -= 1
@@ -281,7 +285,7 @@ class Controller:
         while budget > 0:
             lane, item = self._next(ready)
             budget -= 1
-            if self._refuse_if_due(item, actions):
+            if self._overdue_left and self._refuse_if_due(item, actions):
                 if not lane.items:
                     break
                 continue
@@ -368,8 +372,8 @@ class Controller:
         del self._by_sequence[sequence]
         self._bands.queued_requests -= 1
         self._bands.queued_bytes -= item.request.size_bytes
-        self._clocks.busy.compact(self._by_sequence, len(self._by_sequence))
-        self._clocks.empty.compact(self._by_sequence, len(self._by_sequence))
+        if not sequence % _COMPACT_EVERY:
+            self._clocks.compact(self._by_sequence, len(self._by_sequence))
 
     # ================================================================== the reading
 

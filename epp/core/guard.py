@@ -48,6 +48,8 @@ class PolicyGuard:
         except Exception as error:
             self._fault(policy, type(error).__name__)
             return item.arrived_s
+        if type(key) is float and -inf < key < inf:  # the usual answer, told cheaply
+            return key
         return key if self._is_number(policy, key) else item.arrived_s
 
     def fairness_key(self, policy: FairnessPolicy, tag: float, order_key: float, head: ItemView) -> float:
@@ -57,6 +59,8 @@ class PolicyGuard:
         except Exception as error:
             self._fault(policy, type(error).__name__)
             return BROKEN_KEY
+        if type(key) is float and -inf < key < inf:
+            return key
         return key if self._is_number(policy, key) else BROKEN_KEY
 
     def fairness_cost(self, policy: FairnessPolicy, item: ItemView) -> float:
@@ -66,6 +70,8 @@ class PolicyGuard:
         except Exception as error:
             self._fault(policy, type(error).__name__)
             return 1.0
+        if type(cost) is float and 0.0 <= cost < inf:
+            return cost
         if not self._is_number(policy, cost):
             return 1.0
         if cost < 0:

@@ -27,3 +27,12 @@ class WaitAccount:
     def by_reason(self) -> Mapping[WaitReason, float]:
         """A snapshot."""
         return MappingProxyType({reason: float(getattr(self, reason.value)) for reason in WaitReason})
+
+    def any(self) -> bool:
+        """Whether anything was booked."""
+        return any(getattr(self, reason.value) for reason in WaitReason)
+
+    def add(self, other: WaitAccount) -> None:
+        """Take over what another account holds."""
+        for reason in WaitReason:
+            setattr(self, reason.value, getattr(self, reason.value) + getattr(other, reason.value))

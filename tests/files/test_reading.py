@@ -188,6 +188,8 @@ def test_a_file_is_read_with_its_byte_order_mark(tmp_path):
     file = tmp_path / "o.yaml"
     file.write_bytes(b"\xef\xbb\xbf" + POD.encode())
     assert names(read_file(file, name="o.yaml")) == ["a"]
+    file.write_bytes(b'\xef\xbb\xbf{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "b"}}')
+    assert names(read_file(file, name="o.json")) == ["b"]
 
 
 def test_what_is_not_utf8_is_unreadable(tmp_path):

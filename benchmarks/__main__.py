@@ -1,0 +1,135 @@
+"""`python -m benchmarks`: measure what the picker costs, show the table, and write the report.
+
+The exit status is 1 if a bound is missed or a row could not be measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+
+from benchmarks import machine, report
+from benchmarks.programs import Programs
+from benchmarks.rows import ENTRIES
+from benchmarks.scale import FULL, QUICK
+from benchmarks.table import Failure, render
+from epp.quickstart.children import Children
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from benchmarks.rows import Entry
+    from benchmarks.scale import Scale
+    from benchmarks.table import Line
+
+ROWS = tuple(name for entry in ENTRIES for name in entry.rows)
+
+
+async def measure(
+    rows: Iterable[str], scale: Scale, *, directory: Path, console: Console
+) -> tuple[list[Line], list[Failure]]:
+    """Measure these rows, one after the other. What can't be measured is told, and the others go on."""
+    wanted = frozenset(rows)
+    lines: list[Line] = []
+    failures: list[Failure] = []
+    entries = [entry for entry in ENTRIES if wanted & set(entry.rows)]
+    with _progress(console) as progress:
+        bar = progress.add_task("", total=len(entries))
+        for entry in entries:
+            progress.update(bar, description=", ".join(entry.rows))
+            try:
+                measured = await _measure_entry(entry, scale, directory=directory)
+            except Exception as error:  # whatever it is: one row's failure is a result
+                failures += [Failure(row, str(error)) for row in entry.rows if row in wanted]
+            else:
+                lines += [line for line in measured if line.row in wanted]
+            progress.advance(bar)
+    return lines, failures
+
+
+async def _measure_entry(entry: Entry, scale: Scale, *, directory: Path) -> list[Line]:
+    place = directory / entry.rows[0]
+    async with Children(logs=place / "logs") as children:
+        return await entry.measure(Programs(children, directory=place), scale)
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("measuring {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """What was typed."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer rounds and shorter ones: under two minutes"
+    )
+    parser.add_argument("--rounds", type=_at_least_one, metavar="N", help="rounds of each row")
+    parser.add_argument(
+        "--only", action="append", choices=ROWS, metavar="ROW", help="one of: " + ", ".join(ROWS)
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("bench-report"),
+        metavar="DIR",
+        help="where the report goes (%(default)s)",
+    )
+    return parser.parse_args(argv)
+
+
+def _at_least_one(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} rounds measure nothing: give 1 or more")
+    return number
+
+
+def main(argv: list[str] | None = None, *, scale: Scale | None = None) -> int:
+    """Measure, show, report; the exit status."""
+    options = parse(argv)
+    scale = scale or (QUICK if options.quick else FULL)
+    if options.rounds:
+        scale = replace(scale, rounds=options.rounds)
+    console = Console()
+    described = machine.describe()
+    with tempfile.TemporaryDirectory(prefix="epp-bench-") as directory:
+        lines, failures = asyncio.run(
+            measure(options.only or ROWS, scale, directory=Path(directory), console=console)
+        )
+    console.print(render(lines, failures))
+    for failure in failures:
+        console.print(f"{failure.row}: {failure.message}", style="red", highlight=False, markup=False)
+    console.print(", ".join(f"{name} {value}" for name, value in described.items()), highlight=False)
+    path = report.write(options.out, lines=lines, failures=failures, scale=scale, machine=described)
+    console.print(f"All rounds: {path}", highlight=False)
+    return 0 if report.all_kept(lines, failures) else 1
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,100 @@
+"""Bursts of requests at one or more servers in turn, and what a request costs each of them in CPU.
+
+    python -m benchmarks.burst --server PORT:PID ... --chunks N ... --requests N --bursts N --rounds N --streams N
+
+A burst is a closed loop of so many streams at a time. The servers take turns, burst by burst and in alternating order,
+so that whatever slows the machine slows all of them. Their CPU is read around each round, with connections open and
+code warm; while one is driven, the others have nothing to do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from benchmarks import messages
+from benchmarks.accounting import cpu_s
+from benchmarks.gateway import Gateway
+from benchmarks.program import RESULT, run, say, settle_garbage_collector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What one round is."""
+
+    requests: int
+    """In a burst."""
+    bursts: int
+    """At each server."""
+    streams: int
+    """At a time."""
+
+
+class Target(NamedTuple):
+    """A server under load."""
+
+    gateway: Gateway
+    pid: int
+
+
+async def burst(gateway: Gateway, *, requests: int, chunks: int, streams: int) -> None:
+    """Serve so many requests, so many at a time. Raises the `StreamFailedError` of the first that fails."""
+    numbers = iter(range(requests))
+    async with asyncio.TaskGroup() as group:
+        for _ in range(min(streams, requests)):
+            group.create_task(_work(gateway, numbers, chunks))
+
+
+async def _work(gateway: Gateway, numbers: Iterator[int], chunks: int) -> None:
+    for number in numbers:
+        await gateway.serve(messages.request(number), chunks=chunks)
+
+
+async def round_of_bursts(targets: Sequence[Target], load: Load, *, chunks: int) -> list[float]:
+    """CPU seconds per request of each target."""
+    before_s = [cpu_s(target.pid) for target in targets]
+    for number in range(load.bursts):
+        for target in reversed(targets) if number % 2 else targets:
+            await burst(target.gateway, requests=load.requests, chunks=chunks, streams=load.streams)
+    after_s = [cpu_s(target.pid) for target in targets]
+    served = load.requests * load.bursts
+    return [(after - before) / served for after, before in zip(after_s, before_s, strict=True)]
+
+
+async def _measure(options: argparse.Namespace) -> None:
+    settle_garbage_collector()
+    load = Load(requests=options.requests, bursts=options.bursts, streams=options.streams)
+    async with contextlib.AsyncExitStack() as stack:
+        targets = [
+            Target(await stack.enter_async_context(Gateway(int(port))), int(pid))
+            for port, _, pid in (server.partition(":") for server in options.server)
+        ]
+        for target in targets:
+            await burst(
+                target.gateway, requests=load.requests, chunks=min(options.chunks), streams=load.streams
+            )
+        rounds = [
+            [await round_of_bursts(targets, load, chunks=chunks) for chunks in options.chunks]
+            for _ in range(options.rounds)
+        ]
+    say(RESULT, request_cpu_s=rounds)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Drive the bursts and say what they cost."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.burst")
+    parser.add_argument("--server", action="append", required=True, metavar="PORT:PID")
+    parser.add_argument("--chunks", action="append", type=int, required=True, metavar="N")
+    for name in ("requests", "bursts", "rounds", "streams"):
+        parser.add_argument(f"--{name}", type=int, required=True, metavar="N")
+    run(_measure(parser.parse_args(argv)))
+
+
+if __name__ == "__main__":
+    main()

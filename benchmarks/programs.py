@@ -1,0 +1,156 @@
+"""Starts the processes of a benchmark, and reads what they say.
+
+Every server runs in a process of its own, so that what it uses is its own; load comes from yet another one. All of
+them end with the block that started them, whatever happens.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from benchmarks.program import RESULT, SERVING, heard
+from epp.quickstart.address import Server as PoolServer
+from epp.quickstart.address import parse_address
+from epp.quickstart.manifests import render_objects
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from epp.quickstart.children import Child, Children
+
+_READY_WITHIN_S = 60.0
+_RESULT_WITHIN_S = 900.0
+_ROOT = Path(__file__).parents[1]
+_NOBODY = ("127.0.0.1:9", "127.0.0.1:10", "127.0.0.1:11", "127.0.0.1:12")
+"""Endpoints that the picker names and nobody connects to: the gateway is ours."""
+
+_LOG_MESSAGE = "msg"
+"""Where the picker's log lines have what a program says as its event."""
+
+_CONFIG = """\
+apiVersion: llm-d.ai/v1alpha1
+kind: EndpointPickerConfig
+featureGates: [flowControl]
+plugins:
+- type: concurrency-detector
+  parameters:
+    maxConcurrency: {max_concurrency}
+- type: queue-scorer
+- type: kv-cache-utilization-scorer
+- type: running-requests-size-scorer
+- type: max-score-picker
+schedulingProfiles:
+- name: default
+  plugins:
+  - pluginRef: queue-scorer
+  - pluginRef: kv-cache-utilization-scorer
+  - pluginRef: running-requests-size-scorer
+  - pluginRef: max-score-picker
+flowControl:
+  defaultRequestTTL: 0s
+  defaultPriorityBand:
+    maxRequests: "100000"
+  saturationDetector:
+    pluginRef: concurrency-detector
+dataLayer:
+  injectDefaults: {scraped}
+"""
+
+
+class Serving(NamedTuple):
+    """A server that can be reached."""
+
+    child: Child
+    port: int
+
+    @property
+    def pid(self) -> int:
+        """The process to be watched."""
+        return self.child.pid
+
+
+class PickerPool(NamedTuple):
+    """The pool that a picker is started with."""
+
+    addresses: Sequence[str] = _NOBODY
+    max_concurrency: int = 1000
+    """Of each endpoint."""
+    scraped: bool = False
+    """Whether somebody answers at those addresses."""
+
+
+class Programs:
+    """The processes of one benchmark."""
+
+    def __init__(self, children: Children, *, directory: Path) -> None:
+        self._children = children
+        self._directory = directory
+        self._numbers = itertools.count(1)
+        self._env = {**os.environ, "PYTHONPATH": str(_ROOT), "PYTHONHASHSEED": "0", "GRPC_VERBOSITY": "ERROR"}
+
+    async def bare(self, *arguments: str) -> Serving:
+        """The bare server."""
+        return await self._serving("benchmarks.bare", arguments)
+
+    async def stub(self, servers: int) -> tuple[str, ...]:
+        """One process that answers for so many model servers; gives their addresses."""
+        child = await self._start("benchmarks.stub", ("--servers", str(servers)))
+        said = await child.announcement(partial(heard, SERVING), within_s=_READY_WITHIN_S)
+        return tuple(said["addresses"])
+
+    async def picker(self, pool: PickerPool) -> Serving:
+        """`epp serve` in file mode."""
+        directory = self._directory / f"picker-{next(self._numbers)}"
+        directory.mkdir(parents=True)
+        objects, config = directory / "objects.yaml", directory / "config.yaml"
+        servers = [PoolServer(address, address) for address in map(parse_address, pool.addresses)]
+        objects.write_text(render_objects("bench", servers), encoding="utf-8")
+        config.write_text(
+            _CONFIG.format(max_concurrency=pool.max_concurrency, scraped=str(pool.scraped).lower()),
+            encoding="utf-8",
+        )
+        return await self._serving(
+            "epp.cli",
+            (
+                *("serve", "--objects", str(objects), "--config-file", str(config)),
+                *("--grpc-port", "0", "--grpc-health-port", "0", "--metrics-port", "0"),
+                *("--secure-serving=false", "--drain-timeout", "0s", "--stream-drain-timeout", "0s"),
+                *("--zap-encoder", "json"),
+            ),
+            key=_LOG_MESSAGE,
+        )
+
+    async def result(self, module: str, **options: object) -> dict[str, Any]:
+        """Run a measuring program to its end; gives what it found. An option with several values is given often."""
+        arguments = [
+            word
+            for name, value in options.items()
+            for each in (value if isinstance(value, list) else [value])
+            for word in (f"--{name.replace('_', '-')}", str(each))
+        ]
+        return await self.result_of(module, *arguments)
+
+    async def result_of(self, module: str, *arguments: str) -> dict[str, Any]:
+        """The same with arguments as they are typed."""
+        child = await self._start(module, arguments)
+        result = await child.announcement(partial(heard, RESULT), within_s=_RESULT_WITHIN_S)
+        await child.ended
+        return result
+
+    async def stop(self, server: Serving) -> None:
+        """End a server before the rest."""
+        await self._children.stop(server.child)
+
+    async def _serving(self, module: str, arguments: Sequence[str], *, key: str = "event") -> Serving:
+        child = await self._start(module, arguments)
+        said = await child.announcement(partial(heard, SERVING, key=key), within_s=_READY_WITHIN_S)
+        return Serving(child, int(said["grpc_port"]))
+
+    async def _start(self, module: str, arguments: Sequence[str]) -> Child:
+        name = f"{module.rpartition('.')[2]}-{next(self._numbers)}"
+        return await self._children.start(name, [sys.executable, "-m", module, *arguments], env=self._env)

@@ -1,0 +1,39 @@
+"""The rows of the cost table (design, section 8), in its order: what is measured, how, and the bound."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from benchmarks.rows.chunk import measure_chunk
+from benchmarks.rows.core import measure_core
+from benchmarks.rows.held import measure_held
+from benchmarks.rows.idle import measure_idle
+from benchmarks.rows.memory import measure_memory
+from benchmarks.rows.request import measure_request
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from benchmarks.programs import Programs
+    from benchmarks.scale import Scale
+    from benchmarks.table import Line
+
+    Measure = Callable[[Programs, Scale], Awaitable[list[Line]]]
+
+
+class Entry(NamedTuple):
+    """Rows that are measured together."""
+
+    rows: tuple[str, ...]
+    """Their names, as `--only` takes them."""
+    measure: Measure
+
+
+ENTRIES = (
+    Entry(("request",), measure_request),
+    Entry(("chunk",), measure_chunk),
+    Entry(("core", "drain", "turn"), measure_core),
+    Entry(("idle",), measure_idle),
+    Entry(("memory",), measure_memory),
+    Entry(("held",), measure_held),
+)

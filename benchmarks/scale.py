@@ -1,0 +1,49 @@
+"""How much work a run does. The sizes that the cost table names are the same in every run but the tests'."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scale:
+    """The sizes of all rows."""
+
+    rounds: int
+    """Of rows that take seconds."""
+    requests: int
+    """In one burst."""
+    bursts: int
+    """In one round, at each server."""
+    chunk_requests: int
+    """In one burst of the row that is about chunks."""
+    chunks: int
+    """In a long response."""
+    streams: int = 32
+    """At a time, in a burst."""
+    bands: int = 8
+    flows_per_band: int = 5_000
+    queued: int = 50_000
+    few_queued: int = 500
+    endpoints: int = 100
+    cycles: int
+    """Requests that pass through the full core."""
+    idle_s: float
+    """How long an idle picker is watched in one round."""
+    held: int = 5_000
+    few_held: int = 50
+    handovers: int
+    """In one round, with few held and again with many."""
+
+    @property
+    def long_rounds(self) -> int:
+        """Of rows that take most of a minute."""
+        return max(1, self.rounds // 2)
+
+
+FULL = Scale(
+    rounds=7, requests=96, bursts=12, chunk_requests=32, chunks=101, cycles=24_000, idle_s=4.0, handovers=300
+)
+QUICK = Scale(
+    rounds=3, requests=96, bursts=10, chunk_requests=32, chunks=51, cycles=16_000, idle_s=3.0, handovers=200
+)

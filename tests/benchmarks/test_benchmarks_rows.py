@@ -1,0 +1,43 @@
+"""Every row of the cost table, measured with real processes at a tiny size. Nothing here depends on speed."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+
+from benchmarks.programs import Programs
+from benchmarks.rows import ENTRIES, Entry
+from benchmarks.scale import Scale
+from benchmarks.table import Line, Unit
+from epp.quickstart.children import Children
+
+NEVER_MORE = {"turn": 0, "held": 0}
+"""Rows with a line that counts what may not happen, at any size and speed."""
+DIFFERENCES = {("chunk", Unit.RATIO), ("memory", Unit.RATIO)}
+"""What is found by subtracting two sizes may come out as anything when both are small."""
+LINES = {"request": 1, "chunk": 1, "core": 3, "drain": 2, "turn": 1, "idle": 1, "memory": 2, "held": 3}
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.rows[0])
+async def test_a_row_is_measured(entry: Entry, tiny: Scale, tmp_path: Path) -> None:
+    """Every row that an entry promises comes with its lines, each with a finite number for every round."""
+    async with Children(logs=tmp_path / "logs") as children:
+        lines = await entry.measure(Programs(children, directory=tmp_path), tiny)
+    assert [line.row for line in lines] == [row for row in entry.rows for _ in range(LINES[row])]
+    for line in lines:
+        assert line.rounds
+        assert all(math.isfinite(value) for value in line.rounds)
+        check_behaviour(line)
+
+
+def check_behaviour(line: Line) -> None:
+    """What holds on the slowest machine too."""
+    if line.row in NEVER_MORE and line.bound.limit == NEVER_MORE[line.row]:
+        assert line.kept, f"{line.what}: {line.rounds}"
+    elif line.row == "idle":
+        scrapes = float(line.facts["scrapes/s"].partition(" ")[0])
+        assert scrapes > 0, "the picker scraped nobody"
+    elif (line.row, line.bound.unit) not in DIFFERENCES:
+        assert line.median > 0, f"{line.what} costs nothing: it was not measured"

@@ -1,0 +1,80 @@
+"""How fast a band drains, and when a refused client is told to come again."""
+
+from __future__ import annotations
+
+from epp.core.actions import Refuse
+from epp.core.drainrate import LONGEST_RETRY_S, SHORTEST_RETRY_S, DrainRate
+from epp.core.events import Ended, ObjectivesChanged, Tick
+from tests.core.building import A, controller, request
+
+
+def test_a_band_that_never_drained_promises_nothing() -> None:
+    """Without a dispatch so far the hint is the longest there is."""
+    assert DrainRate().per_second(5.0) == 0.0
+    assert DrainRate().retry_after_s(1, 5.0) == LONGEST_RETRY_S
+
+
+def test_a_steady_rate_is_measured() -> None:
+    """Five dispatches a second are five a second, from the first full second on."""
+    rate = DrainRate()
+    for tenth in range(0, 300, 2):
+        rate.count(100.0 + tenth / 10)
+    assert abs(rate.per_second(130.0) - 5.0) < 0.6
+
+
+def test_a_young_rate_is_that_of_its_life() -> None:
+    """Twenty dispatches in the first two seconds are ten a second, not two."""
+    rate = DrainRate()
+    for tenth in range(20):
+        rate.count(50.0 + tenth / 10)
+    assert abs(rate.per_second(52.0) - 10.0) < 1.0
+
+
+def test_what_is_long_ago_does_not_count() -> None:
+    """After ten quiet seconds the rate is zero again."""
+    rate = DrainRate()
+    for _ in range(100):
+        rate.count(1.0)
+    assert rate.per_second(5.0) > 0
+    assert rate.per_second(20.0) == 0.0
+
+
+def test_a_rate_comes_back_after_a_long_pause() -> None:
+    """A burst after an hour of silence isn't averaged over that hour."""
+    rate = DrainRate()
+    rate.count(1.0)
+    for _ in range(10):
+        rate.count(3600.5)
+    assert rate.per_second(3600.9) >= 5
+
+
+def test_the_hint_is_the_queue_ahead_over_the_rate() -> None:
+    """With ten a second, who has fifty before it comes again in about five seconds."""
+    rate = DrainRate()
+    for tenth in range(100):
+        rate.count(tenth / 10)
+    assert 4 <= rate.retry_after_s(50, 10.0) <= 6
+
+
+def test_the_hint_stays_within_its_bounds() -> None:
+    """Never below 1 s, never above 60."""
+    rate = DrainRate()
+    for _ in range(1000):
+        rate.count(3.0)
+    assert rate.retry_after_s(1, 3.5) == SHORTEST_RETRY_S
+    assert rate.retry_after_s(10**9, 3.5) == LONGEST_RETRY_S
+    assert (SHORTEST_RETRY_S, LONGEST_RETRY_S) == (1, 60)
+
+
+def test_each_band_has_a_rate_of_its_own() -> None:
+    """Who is refused in a starved band is told 60 s, in the band that starves it what that one drains at."""
+    core = controller(A)
+    core.handle(ObjectivesChanged(frozenset({5})), 0.0)
+    core.handle(request(0, 5), 0.0)
+    core.handle(request(1, 0, ttl_s=4.5), 0.0)
+    for number in range(2, 42):
+        core.handle(request(number, 5), number / 10)
+        core.handle(Ended(0 if number == 2 else number - 1), number / 10)
+    core.handle(request(100, 5, ttl_s=0.5), 4.2)
+    refusals = [each for each in core.handle(Tick(), 4.7) if isinstance(each, Refuse)]
+    assert {each.request_id: each.retry_after_s for each in refusals} == {1: 60, 100: 1}
