@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, TypeVar
 
 from epp.api.problem import Problem, Severity, describe
-from epp.api.schema import nearest
+from epp.api.schema import MAX_PROBLEMS, nearest
 from epp.core.durations import parse_go_duration
 
 if TYPE_CHECKING:
@@ -73,10 +73,10 @@ class Annotations:
 
     def problems(self) -> list[Problem]:
         """What is wrong, once all annotations of the object's kind have been asked for."""
-        for key in sorted(self._given):
-            if key.startswith(_OURS) and key not in self._asked:
-                message = f"is not an annotation of this kind and is ignored{nearest(key, self._asked)}"
-                self._warn(key, self._given[key], message)
+        unknown = sorted(key for key in self._given if key.startswith(_OURS) and key not in self._asked)
+        for key in unknown[:MAX_PROBLEMS]:
+            message = f"is not an annotation of this kind and is ignored{nearest(key, self._asked)}"
+            self._warn(key, self._given[key], message)
         return self._problems
 
     def _value(self, key: str, parse: Callable[[str], T]) -> T | None:
@@ -91,6 +91,8 @@ class Annotations:
             return None
 
     def _warn(self, key: str, value: str, message: str) -> None:
+        if len(self._problems) >= MAX_PROBLEMS:
+            return
         self._problems.append(
             Problem(Severity.WARNING, ("metadata", "annotations", key), describe(value), message)
         )

@@ -91,10 +91,12 @@ class Flow:
 class Lane:
     """One band's items of one eligibility and need."""
 
-    __slots__ = ("_heap", "_version", "eligibility", "eligible", "items", "need")
+    __slots__ = ("_heap", "_version", "eligibility", "eligible", "flows", "items", "need")
 
     eligible: dict[Endpoint, None] | None
     """The endpoints that its items may use; None means all of the pool's."""
+    flows: int
+    """How many flows have items here."""
     items: OrderedDict[int, Item]
     """By sequence, oldest first. An OrderedDict: a dict's front fills with tombstones."""
 
@@ -105,6 +107,7 @@ class Lane:
         self.items = OrderedDict()
         self._heap: list[tuple[float, int, int, Flow]] = []
         self._version = 0
+        self.flows = 0
 
     def head(self, flow: Flow) -> Item:
         """The flow's next item here. The flow must have one."""
@@ -139,7 +142,7 @@ class Lane:
         head = self.head(flow)
         key = guard.fairness_key(policy.fairness, flow.tag, head.order_key, head.view)
         heappush(self._heap, (key, head.view.sequence, queue.version, flow))
-        if len(self._heap) > 4 * len(self.items) + _SLACK:
+        if len(self._heap) > 4 * self.flows + _SLACK:
             self._heap = [entry for entry in self._heap if self._is_live(entry)]
             heapify(self._heap)
 
@@ -242,6 +245,7 @@ class Band:
         queue = flow.queues.get(lane)
         if queue is None:
             queue = flow.queues[lane] = Queue()
+            lane.flows += 1
         heappush(queue.heap, (item.order_key, item.view.sequence))
         queue.count += 1
         flow.queued_requests += 1
@@ -333,6 +337,7 @@ class Band:
             self._leave_overflow(item.request.fairness_id)
         if not queue.count:
             del flow.queues[lane]
+            lane.flows -= 1
         elif len(queue.heap) > 4 * queue.count + _SLACK:
             queue.heap = [entry for entry in queue.heap if entry[1] in lane.items]
             heapify(queue.heap)

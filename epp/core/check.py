@@ -37,6 +37,11 @@ def check_books(bands: Bands, queued: Mapping[int, Item]) -> None:
         for (eligibility, need), lane in band.lanes.items():
             kinds = {(item.request.eligibility, item.request.need) for item in lane.items.values()}
             _expect(kinds == {(eligibility, need)}, f"a lane of band {band.priority} mixes {kinds}")
+        for lane in band.lanes.values():
+            flows = len({item.flow for item in lane.items.values()})
+            _expect(
+                lane.flows == flows, f"a lane of band {band.priority} counts {lane.flows} flows, not {flows}"
+            )
         free = sum(not item.request.need for item in items)
         _expect(band.queued_free == free, f"band {band.priority} counts {band.queued_free} without need")
         _check_flows(band, items)

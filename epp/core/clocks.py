@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Container
 
 _SLACK = 64
-"""Tombstones that are not worth compacting."""
+"""Tombstones that are not worth compacting, and how many are dropped in one go, so that nothing stalls."""
+_MUCH = 1024
+"""Entries that are too many to free at once."""
 
 
 class Clock(Enum):
@@ -29,39 +31,57 @@ class Clock(Enum):
 class DeadlineHeap:
     """The deadlines on one clock. Entries of items that have left are dropped when they surface."""
 
-    __slots__ = ("_entries",)
+    __slots__ = ("_entries", "_trash")
 
     def __init__(self) -> None:
         self._entries: list[tuple[float, int]] = []
+        self._trash: list[tuple[float, int]] = []
 
     def add(self, key_s: float, sequence: int) -> None:
         """Remember that the item's budget ends when the clock shows `key_s`."""
+        if self._trash:
+            del self._trash[-_SLACK:]
         heappush(self._entries, (key_s, sequence))
 
     def first(self, alive: Container[int]) -> tuple[float, int] | None:
-        """The earliest deadline among the items in `alive`."""
+        """The earliest deadline and its item; tombstones on the way are dropped, but only so many at a time.
+
+        So the entry may be that of an item which is not in `alive`: then its deadline is a lower bound.
+        """
         entries = self._entries
-        while entries:
-            if entries[0][1] in alive:
-                return entries[0]
+        for _ in range(_SLACK):
+            if not entries or entries[0][1] in alive:
+                break
             heappop(entries)
-        return None
+        return entries[0] if entries else None
 
     def lower_bound_s(self) -> float:
         """No deadline is earlier than this; infinite if there is none. Cheap: it may be a tombstone's."""
         return self._entries[0][0] if self._entries else inf
 
-    def compact(self, alive: Container[int], count: int) -> None:
-        """Rebuild once tombstones outnumber the `count` living items four to one."""
-        if len(self._entries) > 4 * count + _SLACK:
-            self._entries = [entry for entry in self._entries if entry[1] in alive]
-            heapify(self._entries)
+    def is_bloated(self, count: int) -> bool:
+        """Whether tombstones outnumber the `count` living items four to one."""
+        return len(self._entries) > 4 * count + _SLACK
+
+    def rebuild(self, entries: list[tuple[float, int]]) -> None:
+        """These are the deadlines of all living items. Much that is thrown away is freed bit by bit: it takes time."""
+        heapify(entries)
+        if len(self._entries) > _MUCH:
+            self._trash += self._entries
+        self._entries = entries
 
 
 class WaitClocks:
     """Which clock runs, and what each shows."""
 
-    __slots__ = ("_empty_total_s", "_leftovers", "_regime_since_s", "busy", "empty", "pool_is_empty")
+    __slots__ = (
+        "_empty_total_s",
+        "_leftovers",
+        "_regime_since_s",
+        "busy",
+        "empty",
+        "pool_is_empty",
+    )
 
     busy: DeadlineHeap
     """Deadlines on the clock that runs while the pool has endpoints."""
@@ -97,12 +117,15 @@ class WaitClocks:
         return self._empty_total_s + (at_s - self._regime_since_s if self.pool_is_empty else 0.0)
 
     def next_due_s(self, alive: Container[int]) -> float:
-        """When the next of the items in `alive` runs out of time if nothing changes; infinite if never."""
+        """When the next of the items in `alive` runs out of time if nothing changes, or sooner; infinite if never."""
         first = (self.empty if self.pool_is_empty else self.busy).first(alive)
         return inf if first is None else self._due_s(first[0])
 
     def overdue(self, alive: Container[int], now: float) -> int | None:
-        """An item of `alive` that has run out of time on either clock; the longest overdue of one clock first."""
+        """An item that has run out of time on either clock; the longest overdue of one clock first.
+
+        It may be one that is not in `alive`. Then it is not known yet whether one in `alive` has run out of time too.
+        """
         if not self._leftovers:
             key_s = (self.empty if self.pool_is_empty else self.busy).lower_bound_s()
             if self._due_s(key_s) > now:
@@ -113,11 +136,6 @@ class WaitClocks:
                 return first[1]
         self._leftovers = False
         return None
-
-    def compact(self, alive: Container[int], count: int) -> None:
-        """Drop the tombstones of both clocks where they outnumber the `count` living items."""
-        self.busy.compact(alive, count)
-        self.empty.compact(alive, count)
 
     def exhausted(self, *, busy_key_s: float | None, empty_key_s: float | None, now: float) -> Clock | None:
         """The clock on which these keys have passed; the one that runs if it is both."""

@@ -56,8 +56,6 @@ if TYPE_CHECKING:
 
 STEP = 64
 """Decisions (dispatches, expiries, refusals) in one call at most."""
-_COMPACT_EVERY = 32
-"""Of so many requests that leave the queue, one looks whether the deadline heaps are worth compacting."""
 
 
 class Controller:
@@ -73,6 +71,7 @@ class Controller:
         self._draining = False
         self._more_to_do = False
         self._overdue_left = False
+        self._left = 0
         self._bands = Bands(policy, self._ledger, self._guard, now=now)
         self._queued: dict[int, Item] = {}
         self._by_sequence: dict[int, Item] = {}
@@ -144,10 +143,11 @@ class Controller:
         if not self._queued:
             return budget
         while (sequence := self._clocks.overdue(self._by_sequence, self._now)) is not None:
-            if budget <= 0:
+            item = self._by_sequence.get(sequence)
+            if item is None or budget <= 0:
                 self._overdue_left = True
                 break
-            self._refuse_if_due(self._by_sequence[sequence], actions)
+            self._refuse_if_due(item, actions)
             budget -= 1
         return budget
 
@@ -372,8 +372,25 @@ class Controller:
         del self._by_sequence[sequence]
         self._bands.queued_requests -= 1
         self._bands.queued_bytes -= item.request.size_bytes
-        if not sequence % _COMPACT_EVERY:
-            self._clocks.compact(self._by_sequence, len(self._by_sequence))
+        self._left += 1
+        if not (self._left % STEP and self._queued):
+            self._tidy_clocks()
+
+    def _tidy_clocks(self) -> None:
+        """Rebuild one deadline heap, if it is mostly of items that have left, from those who are still there.
+
+        Going through the dead, or doing both heaps in one call, would stall the loop.
+        """
+        waiting, count = self._by_sequence.items(), len(self._by_sequence)
+        clocks = self._clocks
+        if clocks.busy.is_bloated(count):
+            clocks.busy.rebuild(
+                [(each.busy_key_s, at) for at, each in waiting if each.busy_key_s is not None]
+            )
+        elif clocks.empty.is_bloated(count):
+            clocks.empty.rebuild(
+                [(each.empty_key_s, at) for at, each in waiting if each.empty_key_s is not None]
+            )
 
     # ================================================================== the reading
 

@@ -116,8 +116,11 @@ class ExtProcServer:
         if self._server is None:
             return
         await self._server.stop(grace_s or None)
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        # grpc is done with its calls, and their handlers are about to hear of it.
+        while self._calls or self._tasks:
+            await self._empty.wait()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
         self._server = None
 
     async def _process(self, _: object, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from epp.api import POOL_GROUP, Note, PoolReconciler, Problem, Severity
+from epp.api import POOL_GROUP, PoolReconciler, Problem, Severity
 from epp.files.objectfiles import ObjectFiles
 from epp.files.reading import FileProblem
 
@@ -30,7 +30,7 @@ def check_manifests(
     delta = files.load()
     pool = PoolReconciler(pool_name=pool_name, pool_namespace=pool_namespace, pool_group=pool_group)
     changes = pool.apply(upserts=delta.upserts)
-    problems = [*delta.problems, *(_located(files, path, note) for note in changes.notes)]
+    problems = [*delta.problems, *(files.locate(note) for note in changes.notes)]
     if pool.pool is None and pool.pool_note is not None and pool.pool_note not in changes.notes:
         absent = pool.pool_note.problem._replace(severity=Severity.INFO)
         problems.append(FileProblem(str(path), None, None, absent))
@@ -38,10 +38,3 @@ def check_manifests(
         message = f"InferencePool {pool.pool} has no endpoint: {pool.why_no_endpoints()}"
         problems.append(FileProblem(str(path), None, None, Problem(Severity.INFO, (), "", message)))
     return tuple(sorted(problems, key=lambda problem: (problem.file, problem.line or 0)))
-
-
-def _located(files: ObjectFiles, path: Path, note: Note) -> FileProblem:
-    place = files.where(note.ref, note.problem.path) if note.ref is not None else None
-    if place is None:
-        return FileProblem(str(path), None, None, note.problem)
-    return FileProblem(place.file, place.document, place.line, note.problem)

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from epp.api import FieldPath, ObjectRef, Problem, Severity
+from epp.api import FieldPath, Note, ObjectRef, Problem, Severity
 from epp.files.lastgood import Delta, LastGood, Place
 from epp.files.reading import FileProblem, FileReading, FileState, read_file
 from epp.files.survey import AGAIN, Stamp, Survey, survey
@@ -79,6 +79,13 @@ class ObjectFiles:
     def where(self, ref: ObjectRef, path: FieldPath = ()) -> Place | None:
         """Where an object in use stands, or the field of it at `path`; None if no file gives it."""
         return self._last.good.where(ref, path)
+
+    def locate(self, note: Note) -> FileProblem:
+        """What the reconciler has to say of an object, with the place where the object stands."""
+        place = self.where(note.ref, note.problem.path) if note.ref is not None else None
+        if place is None:
+            return FileProblem(str(self._path), None, None, note.problem)
+        return FileProblem(place.file, place.document, place.line, note.problem)
 
 
 def _look(path: Path, last: _Round) -> tuple[_Round, Delta]:

@@ -47,6 +47,8 @@ class Objects:
         """Read everything for the first time, and from now on tell of it."""
         self._feed, self._scraper, self._changed = feed, scraper, changed
         self._take(self._files.load())
+        if not self._reconciler.endpoints:
+            self._log_endpoints(())
 
     async def follow(self) -> None:
         """Take in what changes, until cancelled."""
@@ -74,7 +76,7 @@ class Objects:
             _log(found.problem.severity, str(found))
         changes = self._reconciler.apply(upserts=delta.upserts, deletes=delta.deletes)
         for note in changes.notes:
-            _log(note.problem.severity, str(note))
+            _log(note.problem.severity, str(self._files.locate(note)))
         self._tell(changes)
 
     def _tell(self, changes: Changes) -> None:
@@ -93,7 +95,9 @@ class Objects:
         self._changed()
 
     def _log_endpoints(self, endpoints: tuple[EndpointSpec, ...]) -> None:
-        if endpoints:
+        if self._reconciler.pool is None:
+            log.warning("there is no pool to serve yet", why=self.why_no_pool())
+        elif endpoints:
             log.info(
                 "endpoints changed", count=len(endpoints), endpoints=[each.address for each in endpoints[:16]]
             )

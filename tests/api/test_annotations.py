@@ -4,6 +4,7 @@ import pytest
 
 from epp.api.annotations import Annotations
 from epp.api.problem import Severity
+from epp.api.schema import MAX_PROBLEMS
 
 
 @pytest.mark.parametrize(
@@ -103,3 +104,12 @@ def test_a_misspelt_annotation_of_ours_gets_a_warning_with_the_right_name():
     messages = {problem.path[-1]: problem.message for problem in annotations.problems()}
     assert messages.keys() == {"epp/queue-tll", "epp/max-concurrency"}
     assert "did you mean epp/queue-ttl?" in messages["epp/queue-tll"]
+
+
+def test_the_number_of_warnings_is_bounded():
+    """A hostile annotation makes a handful of them."""
+    annotations = Annotations(
+        {"llm-d.ai/active-ports": "x," * 100_000, **{f"epp/{n}": "" for n in range(1000)}}
+    )
+    assert annotations.active_ports() == frozenset()
+    assert len(annotations.problems()) == MAX_PROBLEMS

@@ -15,48 +15,28 @@ shares no index with the implementation. What is judged, by the promises of the 
 
 from __future__ import annotations
 
-import gc
-from collections import Counter, defaultdict
+from collections import Counter
 from math import inf
-from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, NoReturn, assert_never
+from typing import TYPE_CHECKING, NoReturn
 
 from epp.core.actions import Dispatch, Reason, Refuse, ScrapeNow, WakeAt
 from epp.core.controller import STEP
-from epp.core.eligibility import ANY
-from epp.core.events import (
-    Arrived,
-    Cancelled,
-    DeliveryFailed,
-    Draining,
-    Ended,
-    EndpointsChanged,
-    ObjectivesChanged,
-    PolicyChanged,
-    Scraped,
-    Tick,
-)
 from epp.core.fairness import GlobalStrictFairness
 from tests.core import naive
-from tests.core.naive import Site, Waiting
+from tests.core.shadow import Shadow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from epp.core import Controller
     from epp.core.actions import Action
-    from epp.core.eligibility import Eligibility
-    from epp.core.endpoint import EndpointSpec
     from epp.core.events import Event
     from epp.core.policy import FlowControlPolicy
-
-    Room = Callable[[FlowControlPolicy, Site, float], bool]
-    Holdings = dict[int | None, tuple[int, int]]
-    """Requests and bytes queued, by priority; None for all together."""
+    from tests.core.naive import Site, Waiting
+    from tests.core.shadow import Holdings, Room
 
 EPSILON_S = 1e-6
 """Sums of many floats are compared to this precision."""
 SHORTEST_ASK_S = 0.02
+MOST_IDLE_STEPS = 20
 EXPIRY = {Reason.TTL_EXPIRED, Reason.NO_ENDPOINTS}
 
 
@@ -64,7 +44,7 @@ class WrongDecisionError(AssertionError):
     """The controller did what no honest reading of the promises allows."""
 
 
-class Oracle:
+class Oracle(Shadow):
     """A controller under observation: `handle` is the controller's, and raises at the first wrong decision."""
 
     def __init__(
@@ -78,32 +58,17 @@ class Oracle:
         room: Room = naive.has_room,
     ) -> None:
         """`tolerance_s`: how exactly deadlines are judged; 0 if all times are multiples of a power of two."""
+        super().__init__(policy, now=now, room=room)
         self.controller = controller
-        self.policy = policy
-        self.now = now
-        self.queued: dict[int, Waiting] = {}
-        self.running: dict[int, Site] = {}
-        self.ends: dict[int, str] = {}
-        """How every request that has come to its end did so."""
-        self.sites: dict[tuple[str, str], Site] = {}
         self.wake_at_s: float | None = None
         """What the last call asked for."""
         self.steps = 0
         self.dispatches = 0
         self._audit_every = audit_every
-        self._room = room
-        self._wanted: frozenset[int] = frozenset()
-        self._draining = False
-        self._sequence = 0
         self._tolerance_s = tolerance_s
-        self._regime_since_s = now
-        self._was_empty = True
-        self._closed_s = {True: 0.0, False: 0.0}
-        """Seconds without endpoints and with, up to the present regime."""
-        self._queued_s: defaultdict[int, float] = defaultdict(float)
         self._held: Holdings = {}
         self._decisions = 0
-        self._same_policy = True
+        self._idle_steps = 0
         self._was_late = False
         self._bands_in_pass: set[int] = set()
         self._victims: list[int] | None = None
@@ -112,11 +77,12 @@ class Oracle:
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Pass the event on and judge what comes back."""
-        self._advance(now)
+        self._was_late = self._was_late or (now > self.now and self._is_continued())
+        self.advance(now)
         actions = self.controller.handle(event, now)
         rest = self._judge_overdue(list(actions))
-        newcomer = self._apply(event)
-        self._bands_in_pass = self._provided() | set(self._bands())
+        newcomer = self.apply(event)
+        self._bands_in_pass = self.in_use()
         self._victims = None
         self._decisions = len(actions) - len(rest)
         for action in rest:
@@ -137,12 +103,12 @@ class Oracle:
         self.controller.check()
         statistics = self.controller.statistics(self.now)
         self._expect(statistics.queued_requests == len(self.queued), "queued_requests is wrong")
-        self._expect(statistics.queued_bytes == self._bytes(), "queued_bytes is wrong")
+        self._expect(statistics.queued_bytes == self.queued_bytes(), "queued_bytes is wrong")
         self._expect(statistics.running_requests == len(self.running), "running_requests is wrong")
-        by_band = Counter(self._bands())
+        by_band = Counter(waiting.request.priority for waiting in self.queued.values())
         shown = {band.priority: band for band in statistics.bands}
         self._expect(list(shown) == sorted(shown, reverse=True), "bands are not shown highest first")
-        self._expect(self._provided() | by_band.keys() <= shown.keys(), "a band is missing")
+        self._expect(self.in_use() <= shown.keys(), "a band is missing")
         highest = 1.0
         for priority, band in shown.items():
             self._expect(band.queued_requests == by_band[priority], f"band {priority} miscounts")
@@ -156,14 +122,14 @@ class Oracle:
         explained = {priority: band.wait_s for priority, band in shown.items()} | dict(
             statistics.retired_wait_s
         )
-        self._expect(explained.keys() >= self._queued_s.keys(), "the waiting of a band is forgotten")
+        self._expect(explained.keys() >= self.queued_s.keys(), "the waiting of a band is forgotten")
         for priority, reasons in explained.items():
-            total, expected = sum(reasons.values()), self._queued_s.get(priority, 0.0)
+            total, expected = sum(reasons.values()), self.queued_s.get(priority, 0.0)
             self._expect(
                 abs(total - expected) <= EPSILON_S * (1 + expected),
                 f"band {priority}: {total} s of waiting explained, {expected} s waited",
             )
-        if self._same_policy:
+        if self.same_policy:
             flows = sum(len(band.flows) for band in statistics.bands)
             self._expect(flows <= self.policy.max_flows + len(shown), f"{flows} flows are too many")
         if not self._was_late:
@@ -174,93 +140,8 @@ class Oracle:
             site = listed[each.view.spec.key]
             self._expect(each.view == site.view(), f"{each.view} should be {site.view()}")
             self._expect(
-                each.has_room == self._room(self.policy, site, 1.0), f"{site.spec.address}: has_room is wrong"
+                each.has_room == self.room(self.policy, site, 1.0), f"{site.spec.address}: has_room is wrong"
             )
-
-    def provided(self) -> list[int]:
-        """The priorities that exist with or without work, highest first."""
-        return sorted(self._provided(), reverse=True)
-
-    # -------------------------------------------------------------------- the state
-
-    def _advance(self, now: float) -> None:
-        elapsed_s = max(0.0, now - self.now)
-        if elapsed_s and self._is_continued():
-            self._was_late = True
-        if elapsed_s:
-            for waiting in self.queued.values():
-                self._queued_s[waiting.request.priority] += elapsed_s
-        self.now = max(self.now, now)
-        self._age()
-
-    def _age(self) -> None:
-        for site in self.sites.values():
-            if site.sample is not None and self.now >= site.sample_received_s + self.policy.staleness_s:
-                site.is_stale = True
-
-    def _apply(self, event: Event) -> Waiting | None:
-        match event:
-            case Arrived():
-                return self._queue(event)
-            case Cancelled(request_id) | DeliveryFailed(request_id):
-                if self.queued.pop(request_id, None) is not None:
-                    self.ends[request_id] = "cancelled"
-                self._release(request_id)
-            case Ended(request_id):
-                self._release(request_id)
-            case Scraped():
-                site = self.sites.get(event.key)
-                if site is not None and site.listed:
-                    site.learn(event, self.now)
-            case EndpointsChanged(specs):
-                self._enlist({spec.key: spec for spec in specs})
-            case ObjectivesChanged(priorities):
-                self._wanted = priorities
-            case PolicyChanged(policy):
-                self._same_policy = self._same_policy and policy is self.policy
-                self.policy = policy
-                self._age()
-            case Draining():
-                self._draining = True
-            case Tick():
-                pass
-            case _:
-                assert_never(event)
-        return None
-
-    def _queue(self, event: Arrived) -> Waiting:
-        self._sequence += 1
-        busy_s, empty_s = naive.budgets(self.policy, event)
-        key = naive.order_key(self.policy, event, self._sequence, self.now)
-        busy_now_s, empty_now_s = self._clocks()
-        waiting = Waiting(event, self._sequence, self.now, key, busy_now_s + busy_s, empty_now_s + empty_s)
-        self.queued[event.request_id] = waiting
-        return waiting
-
-    def _release(self, request_id: int) -> None:
-        site = self.running.pop(request_id, None)
-        if site is not None:
-            self.ends[request_id] = "ended"
-            del site.holds[request_id]
-            site.record(self.now)
-            self._drop_if_gone(site)
-
-    def _enlist(self, wanted: dict[tuple[str, str], EndpointSpec]) -> None:
-        for key, site in list(self.sites.items()):
-            site.listed = key in wanted
-            self._drop_if_gone(site)
-        for key, spec in wanted.items():
-            if key in self.sites:
-                self.sites[key].spec = spec
-            else:
-                self.sites[key] = Site(spec, self.now)
-        if self._pool_is_empty() is not self._was_empty:
-            self._closed_s[self._was_empty] += self.now - self._regime_since_s
-            self._regime_since_s, self._was_empty = self.now, not self._was_empty
-
-    def _drop_if_gone(self, site: Site) -> None:
-        if not site.listed and not site.own and self.sites.get(site.spec.key) is site:
-            del self.sites[site.spec.key]
 
     # ----------------------------------------------------------------- the judgement
 
@@ -293,27 +174,21 @@ class Oracle:
         assert site is not None
         self._expect(site.spec == action.endpoint, f"{who} is sent by an old description of {site.spec}")
         self._expect(request.eligibility.admits(site.spec), f"{who} may not use {site.spec.address}")
-        self._expect(not self._draining, f"{who} is sent while draining")
-        self._expect(not self._is_due(waiting, -self._tolerance_s), f"{who} is sent after its deadline")
+        self._expect(not self.draining, f"{who} is sent while draining")
+        self._expect(min(self.left_s(waiting)) > -self._tolerance_s, f"{who} is sent after its deadline")
         self._expect(self._waited(waiting, action.waited_s), f"{who}: waited_s is wrong")
         if request.need:
-            now_in_use = self._provided() | set(self._bands()) | {request.priority}
+            # Bands that the pass has emptied may have retired by now, or not yet.
             highest = max(
-                naive.ceilings(self.policy.ceiling, bands)[request.priority]
-                for bands in (now_in_use, self._bands_in_pass | {request.priority})
+                naive.ceilings(self.policy.ceiling, bands | {request.priority})[request.priority]
+                for bands in (self.in_use(), self._bands_in_pass)
             )
             self._expect(
-                self._room(self.policy, site, highest),
+                self.room(self.policy, site, highest),
                 f"{who} overshoots {site.spec.address}: {site.view()}, ceiling {highest}",
             )
         self._judge_order(waiting, site)
-        self.running[action.request_id] = site
-        site.holds[action.request_id] = request
-        if request.need:
-            site.record(self.now)
-            site.sent_log.append(self.now)
-            if site.is_fresh:
-                site.proven = site.own
+        self.send(waiting, site)
         self.dispatches += 1
 
     def _judge_order(self, waiting: Waiting, site: Site) -> None:
@@ -337,7 +212,7 @@ class Oracle:
             if self._victims is None:
                 self._expect(newcomer is not None, "a request is displaced by nobody")
                 assert newcomer is not None
-                self._victims = self._expected_victims(newcomer)
+                self._victims = self.expected_victims(newcomer)
             self._expect(
                 self._victims[:1] == [action.request_id],
                 f"request {action.request_id} is displaced; expected next are {self._victims}",
@@ -348,90 +223,48 @@ class Oracle:
             self._judge_turning_away(action, newcomer)
         elif action.reason in EXPIRY:
             waiting = self.queued.get(action.request_id)
-            self._expect(
-                waiting is not None and self._is_due(waiting, self._tolerance_s),
-                f"request {action.request_id} expires early: {action}",
-            )
+            busy_left_s, empty_left_s = (inf, inf) if waiting is None else self.left_s(waiting)
+            left_s = busy_left_s if action.reason is Reason.TTL_EXPIRED else empty_left_s
+            self._expect(left_s <= self._tolerance_s, f"expires early, or for another reason: {action}")
         elif action.reason is Reason.SHUTTING_DOWN:
-            self._expect(self._draining, f"{action}, though nobody is stopping")
+            self._expect(self.draining, f"{action}, though nobody is stopping")
         else:
             self._expect(action.reason is Reason.QUEUE_PRESSURE, f"{action} makes no sense")
         waiting = self._leave(action.request_id, action.reason.value)
         self._expect(self._waited(waiting, action.waited_s), f"{action}: waited_s is wrong")
         hint = action.retry_after_s
         if hint is None:
-            can_never_run = is_new and self._can_never_run(waiting.request.eligibility)
+            can_never_run = is_new and self.can_never_run(waiting.request.eligibility)
             self._expect(can_never_run, f"{action}: waiting can help, and no hint is given")
         else:
             self._expect(type(hint) is int and 1 <= hint <= 60, f"{action}: an absurd hint")
 
     def _judge_turning_away(self, action: Refuse, newcomer: Waiting) -> None:
-        if self._can_never_run(newcomer.request.eligibility):
+        if self.can_never_run(newcomer.request.eligibility):
             self._expect(action.reason is Reason.NO_ENDPOINTS, f"{action}: it can never run")
             return
-        expected = Reason.NO_ENDPOINTS if self._pool_is_empty() else Reason.SATURATED
+        expected = Reason.NO_ENDPOINTS if self.pool_is_empty() else Reason.SATURATED
         self._expect(action.reason is expected, f"{action}: expected {expected}")
         if self._decisions < STEP:
-            self._expect(not self._can_run_now(newcomer), f"{action}, though it could run")
+            self._expect(not self.can_run_now(newcomer), f"{action}, though it could run")
         rules = self.policy.band(newcomer.request.priority)
         mine = [w for w in self.queued.values() if w.request.priority == newcomer.request.priority]
         band_is_full = (
             len(mine) > rules.max_requests or sum(w.request.size_bytes for w in mine) > rules.max_bytes
         )
-        places, size = self._excess(newcomer)
-        nobody_to_displace = (places or size) and not self._expected_victims(newcomer)
+        places, size = self.excess(newcomer)
+        nobody_to_displace = (places or size) and not self.expected_victims(newcomer)
         self._expect(
-            band_is_full or nobody_to_displace or self._lanes_are_full(newcomer),
+            band_is_full or nobody_to_displace or self.is_one_subset_too_many(newcomer),
             f"{action}: nothing is full",
         )
-
-    def _can_run_now(self, waiting: Waiting) -> bool:
-        request = waiting.request
-        ceiling = naive.ceilings(self.policy.ceiling, self._provided() | set(self._bands()))[request.priority]
-        return any(
-            site.listed
-            and request.eligibility.admits(site.spec)
-            and (not request.need or self._room(self.policy, site, ceiling))
-            for site in self.sites.values()
-        )
-
-    def _excess(self, newcomer: Waiting) -> tuple[int, int]:
-        """How many places and bytes the newcomer lacks."""
-        places = size = 0
-        if self.policy.max_requests is not None:
-            places = min(1, max(0, len(self.queued) - self.policy.max_requests))
-        if self.policy.max_bytes is not None:
-            size = min(newcomer.request.size_bytes, max(0, self._bytes() - self.policy.max_bytes))
-        return places, size
-
-    def _expected_victims(self, newcomer: Waiting) -> list[int]:
-        """The newest of the lowest bands, until there is space; none if all, or a full step, would not do."""
-        places, size = self._excess(newcomer)
-        lower = [w for w in self.queued.values() if w.request.priority < newcomer.request.priority]
-        lower.sort(key=lambda w: (w.request.priority, -w.sequence))
-        victims: list[int] = []
-        for waiting in lower:
-            if places <= 0 and size <= 0:
-                break
-            if places > 0 or waiting.request.size_bytes:
-                victims.append(waiting.request.request_id)
-                places -= 1
-                size -= waiting.request.size_bytes
-        return victims if places <= 0 and size <= 0 and len(victims) <= STEP else []
-
-    def _lanes_are_full(self, newcomer: Waiting) -> bool:
-        """Whether the newcomer is of one subset too many."""
-        lanes = [(w.request.priority, w.request.eligibility, w.request.need) for w in self.queued.values()]
-        mine = (newcomer.request.priority, newcomer.request.eligibility, newcomer.request.need)
-        restricted = {lane for lane in lanes if lane[1] != ANY}
-        return mine in restricted and lanes.count(mine) == 1 and len(restricted) > self.policy.max_lanes
 
     def _judge_asking(self, key: tuple[str, str]) -> None:
         site = self.sites.get(key)
         self._expect(site is not None and site.listed, f"{key} is asked, a stranger")
         assert site is not None
         self._expect(bool(self.queued), f"{key} is asked while nothing waits")
-        self._expect(not self._room(self.policy, site, 1.0), f"{key} is asked, and has room")
+        self._expect(not self.room(self.policy, site, 1.0), f"{key} is asked, and has room")
         self._expect(self.now - site.asked_s >= SHORTEST_ASK_S - EPSILON_S, f"{key} is asked too often")
         site.asked_s = self.now
 
@@ -445,9 +278,9 @@ class Oracle:
         self._expect(len(displaced) <= STEP, f"{len(displaced)} requests displaced in one call")
         self._expect(not self._victims, f"{self._victims} should have been displaced as well")
         if newcomer is not None and mine in self.queued:
-            self._expect(not self._draining, "a newcomer is queued while draining")
+            self._expect(not self.draining, "a newcomer is queued while draining")
             self._expect(
-                not self._can_never_run(newcomer.request.eligibility),
+                not self.can_never_run(newcomer.request.eligibility),
                 "a newcomer is queued that can never run",
             )
         wakes = [action for action in actions if isinstance(action, WakeAt)]
@@ -455,12 +288,15 @@ class Oracle:
             len(wakes) <= 1 and wakes == list(actions[len(actions) - len(wakes) :]), "WakeAt isn't last"
         )
         self.wake_at_s = wakes[0].at_s if wakes else None
-        if len(decisions) < STEP:
-            self._expect(not self._is_continued(), "a continuation after less than a full step")
+        # A step may also be spent on forgetting; but not for long.
+        self._idle_steps = self._idle_steps + 1 if self._is_continued() and len(decisions) < STEP else 0
+        self._expect(
+            self._idle_steps < MOST_IDLE_STEPS, "one continuation after the other, and nothing is decided"
+        )
 
     def _judge_caps(self) -> None:
         """A cap is exceeded only by what was there before it was lowered."""
-        before, after = self._held, self._holdings()
+        before, after = self._held, self.holdings()
         self._held = after
         for whose, (count, size) in after.items():
             rules = self.policy if whose is None else self.policy.band(whose)
@@ -472,28 +308,23 @@ class Oracle:
             self._expect(
                 largest is None or size <= max(largest, old_size), f"{whose}: {size} bytes are too much"
             )
-
-        if self._same_policy:
-            lanes = {
-                (w.request.priority, w.request.eligibility, w.request.need) for w in self.queued.values()
-            }
-            restricted = [lane for lane in lanes if lane[1] != ANY]
-            self._expect(len(restricted) <= self.policy.max_lanes, f"{len(restricted)} lanes are too many")
+        if self.same_policy:
+            self._expect(len(self.lanes()) <= self.policy.max_lanes, f"{self.lanes()} are too many lanes")
 
     def _judge_waking(self) -> None:
-        if self._draining:
+        if self.draining:
             self._expect(
                 not self.queued or self._is_continued(), "refusals are left over and nobody is woken"
             )
             return
         if not self.queued:
             return
-        busy_s, empty_s = self._clocks()
+        busy_s, empty_s = self.clocks()
         busy_left_s = min(waiting.busy_until_s for waiting in self.queued.values()) - busy_s
         empty_left_s = min(waiting.empty_until_s for waiting in self.queued.values()) - empty_s
         is_overdue = min(busy_left_s, empty_left_s) <= -self._tolerance_s
         self._expect(not is_overdue or self._is_continued(), "an overdue request is still queued")
-        nearest_s = max(0.0, empty_left_s if self._pool_is_empty() else busy_left_s)
+        nearest_s = max(0.0, empty_left_s if self.pool_is_empty() else busy_left_s)
         for site in self.sites.values():
             if site.listed and site.is_fresh:
                 nearest_s = min(nearest_s, site.sample_received_s + self.policy.staleness_s - self.now)
@@ -505,12 +336,11 @@ class Oracle:
 
     def _judge_conservation(self) -> None:
         """Promise 3, by brute force."""
-        if self._draining:
+        if self.draining:
             return
-        ceilings = naive.ceilings(self.policy.ceiling, self._provided() | set(self._bands()))
-        listed = [site for site in self.sites.values() if site.listed]
+        ceilings, listed = self.ceilings(), self.listed()
         open_sites = {
-            ceiling: [site for site in listed if self._room(self.policy, site, ceiling)]
+            ceiling: [site for site in listed if self.room(self.policy, site, ceiling)]
             for ceiling in set(ceilings.values())
         }
         if not any(open_sites.values()) and all(waiting.request.need for waiting in self.queued.values()):
@@ -535,45 +365,11 @@ class Oracle:
             self.ends[request_id] = end
         return waiting
 
-    def _clocks(self) -> tuple[float, float]:
-        """Seconds so far with endpoints, and without."""
-        totals = self._closed_s.copy()
-        totals[self._was_empty] += self.now - self._regime_since_s
-        return totals[False], totals[True]
-
-    def _is_due(self, waiting: Waiting, tolerance_s: float) -> bool:
-        busy_s, empty_s = self._clocks()
-        return min(waiting.busy_until_s - busy_s, waiting.empty_until_s - empty_s) <= tolerance_s
-
     def _waited(self, waiting: Waiting, claimed_s: float) -> bool:
         return abs(self.now - waiting.arrived_s - claimed_s) <= EPSILON_S
 
     def _is_continued(self) -> bool:
         return self.wake_at_s is not None and self.wake_at_s <= self.now and bool(self.queued)
-
-    def _pool_is_empty(self) -> bool:
-        return all(not site.listed for site in self.sites.values())
-
-    def _can_never_run(self, eligibility: Eligibility) -> bool:
-        if self._pool_is_empty():
-            return getattr(eligibility, "entries", None) == frozenset()
-        return not any(site.listed and eligibility.admits(site.spec) for site in self.sites.values())
-
-    def _provided(self) -> set[int]:
-        return {0} | set(self._wanted) | set(self.policy.bands)
-
-    def _bands(self) -> list[int]:
-        return [waiting.request.priority for waiting in self.queued.values()]
-
-    def _holdings(self) -> Holdings:
-        holdings: Holdings = {None: (len(self.queued), self._bytes())}
-        for waiting in self.queued.values():
-            count, size = holdings.get(waiting.request.priority, (0, 0))
-            holdings[waiting.request.priority] = (count + 1, size + waiting.request.size_bytes)
-        return holdings
-
-    def _bytes(self) -> int:
-        return sum(waiting.request.size_bytes for waiting in self.queued.values())
 
     def _expect(self, holds: object, otherwise: str) -> None:
         if not holds:
@@ -581,33 +377,3 @@ class Oracle:
 
     def _fail(self, what: str) -> NoReturn:
         raise WrongDecisionError(f"{what} (step {self.steps}, {self.now} s)")
-
-
-def assert_empty(oracle: Oracle) -> None:
-    """Promise 6: when all requests have ended, nothing of them is left anywhere."""
-    assert not oracle.queued, "the test itself left requests queued"
-    assert not oracle.running, "the test itself left requests running"
-    statistics = oracle.controller.statistics(oracle.now)
-    counted = (statistics.queued_requests, statistics.queued_bytes, statistics.running_requests)
-    assert counted == (0, 0, 0), f"{counted} requests, bytes, running are left"
-    assert (statistics.lanes, statistics.overflowed_flows) == (0, 0), "lanes or overflowed tenants are left"
-    loads = [each.view.own_requests + each.view.own_tokens for each in statistics.endpoints]
-    assert not any(loads), f"loads are left: {loads}"
-    bands = [band.priority for band in statistics.bands]
-    assert bands == oracle.provided(), f"bands {bands} are left, {oracle.provided()} are provided for"
-    kept = Counter(type(each).__name__ for each in _reachable(oracle.controller))
-    for kind in ("Item", "Reservation", "Flow", "Queue", "Lane", "Arrived"):
-        assert not kept[kind], f"{kept[kind]} objects of the kind {kind} are left"
-    assert kept["Endpoint"] == len(statistics.endpoints), "endpoints are remembered that have left"
-
-
-def _reachable(root: object) -> list[object]:
-    """Everything that an object holds, however deep."""
-    seen = {id(root): root}
-    front = [root]
-    while front:
-        for each in gc.get_referents(front.pop()):
-            if id(each) not in seen and not isinstance(each, (type, ModuleType, FunctionType)):
-                seen[id(each)] = each
-                front.append(each)
-    return list(seen.values())

@@ -12,13 +12,14 @@ from epp.core.events import EndpointsChanged
 from tests.core import naive
 from tests.core.building import dispatched, endpoint, policy, request
 from tests.core.engines import Engine, World
-from tests.core.oracle import Oracle, assert_empty
+from tests.core.leftovers import assert_empty
+from tests.core.oracle import Oracle
 from tests.core.storm import Storm, Weather
 
 if TYPE_CHECKING:
     from epp.core.policy import FlowControlPolicy
     from tests.core.naive import Site
-    from tests.core.oracle import Room
+    from tests.core.shadow import Room
 
 TRANSIT_S = 0.003
 
@@ -27,14 +28,15 @@ def storm(
     rules: FlowControlPolicy,
     *,
     seed: int,
-    steps: int,
+    calls: int,
     weather: Weather | None = None,
     audit_every: int = 50,
 ) -> Oracle:
-    """A seeded storm under the eyes of the oracle; at its end nothing may be left."""
+    """A seeded storm of so many calls under the eyes of the oracle; at its end nothing may be left."""
     oracle = Oracle(Controller(rules, now=0.0), rules, audit_every=audit_every)
     rough = Storm(oracle.handle, seed=seed, weather=weather)
-    rough.run(steps)
+    while oracle.steps < calls:
+        rough.step()
     rough.finish()
     oracle.audit()
     assert_empty(oracle)

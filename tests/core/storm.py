@@ -59,6 +59,7 @@ USUAL = {
     "arrive": 40.0,
     "burst": 0.3,
     "cancel": 4.0,
+    "desert": 0.1,
     "end": 45.0,
     "fail": 2.0,
     "scrape": 15.0,
@@ -92,6 +93,7 @@ class Storm:
             "arrive": self._arrive,
             "burst": self._burst,
             "cancel": self._cancel,
+            "desert": self._desert,
             "end": self._end,
             "fail": self._fail,
             "scrape": self._scrape,
@@ -200,6 +202,12 @@ class Storm:
 
     def _cancel(self) -> None:
         self._do(Cancelled(self._someone(self.queued if self._random.random() < 0.7 else self.running)))
+
+    def _desert(self) -> None:
+        """A gateway goes away, and with it most of the clients."""
+        for request_id in list(self.queued):
+            if self._random.random() < 0.9:
+                self._do(Cancelled(request_id))
 
     def _end(self) -> None:
         self._do(Ended(self._someone(self.running)))

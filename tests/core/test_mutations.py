@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from epp.core.controller import Controller
+from tests.core import mutants_deciding, mutants_lasting
 from tests.core.mutants import MUTANTS, Mutant, Run
 
+REGISTERED = (mutants_deciding, mutants_lasting)
+"""Importing them is what fills `MUTANTS`."""
 RED = (AssertionError, LookupError)
 """A broken promise, or books so wrong that a request can't be found in them."""
 RUNS: dict[Run, str] = {mutant.run: f"run-for-{name}" for name, mutant in MUTANTS.items()}

@@ -21,7 +21,8 @@ from epp.core.events import (
     Tick,
 )
 from tests.core.building import endpoint, request
-from tests.core.oracle import Oracle, assert_empty
+from tests.core.leftovers import assert_empty
+from tests.core.oracle import Oracle
 from tests.core.policies import HONEST
 
 MOMENT_S = 1 / 1024
@@ -145,9 +146,7 @@ class ControllerMachine(RuleBasedStateMachine):
     def speak_of_the_dead(self, pick: int, event: type[Cancelled | Ended | DeliveryFailed]) -> None:
         """An event about a request that has had its end changes nothing."""
         request_id = self._someone(dict(self.oracle.ends), pick)
-        counts = (len(self.oracle.queued), len(self.oracle.running))
         self.oracle.handle(event(request_id), self.oracle.now)
-        del counts
 
     # ------------------------------------------------------------------- the world
 

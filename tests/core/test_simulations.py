@@ -26,16 +26,14 @@ if TYPE_CHECKING:
 )
 def test_a_long_storm_breaks_no_promise(seed: int, rules: FlowControlPolicy) -> None:
     """20,000 calls of every kind: each decision is right by brute force, and at the end nothing is left."""
-    oracle = scenarios.storm(rules, seed=seed, steps=10_000, audit_every=100)
-    assert oracle.steps >= 20_000
+    oracle = scenarios.storm(rules, seed=seed, calls=20_000, audit_every=100)
     assert oracle.dispatches > 2_000
 
 
 def test_a_long_storm_of_changing_policies_breaks_no_promise() -> None:
     """20,000 calls while caps, ceilings, detectors, orders and budgets change under the queued work."""
     weather = Weather(policies=HONEST, weights={"policy": 1.0, "endpoints": 3.0, "objectives": 1.5})
-    oracle = scenarios.storm(HONEST[0], seed=13, steps=9_500, weather=weather, audit_every=100)
-    assert oracle.steps >= 20_000
+    oracle = scenarios.storm(HONEST[0], seed=13, calls=20_000, weather=weather, audit_every=100)
     assert oracle.dispatches > 1_500
 
 
@@ -43,7 +41,14 @@ def test_a_storm_that_ends_in_a_shutdown_gives_everybody_an_answer() -> None:
     """Once draining, whatever is queued or comes is refused, in bounded steps, and nothing is left."""
     weather = Weather(weights={"drain": 0.1, "burst": 1.0})
     for seed in range(4):
-        scenarios.storm(policy(), seed=seed, steps=400, weather=weather, audit_every=20)
+        scenarios.storm(policy(), seed=seed, calls=800, weather=weather, audit_every=20)
+
+
+def test_a_storm_of_cancellations_breaks_no_promise() -> None:
+    """Bursts that are cancelled before their deadlines leave deadlines of nobody: they delay and refuse nobody else."""
+    weather = Weather(weights={"burst": 4.0, "desert": 4.0}, ttls_s=(0.125, 1.0, 1.0, 8.0))
+    oracle = scenarios.storm(policy(), seed=14, calls=12_000, weather=weather)
+    assert sum(end == "cancelled" for end in oracle.ends.values()) > 2_000
 
 
 def test_engines_never_idle_beside_work_under_the_concurrency_detector() -> None:

@@ -70,8 +70,10 @@ class RawConnection:
             while self._take_frame():
                 pass
 
-    def close(self) -> None:
-        """Hang up."""
+    def __enter__(self) -> RawConnection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._socket.close()
 
     def _take_frame(self) -> bool:

@@ -66,9 +66,8 @@ async def serving(
             yield server, Client(channel)
     finally:
         await server.stop()
-    assert server.streams == 0
-    # grpc's own last callbacks take a turn or two.
-    await until(lambda: asyncio.all_tasks() <= before)
+    # grpc may still begin what it had taken in before, only for it to end at once.
+    await until(lambda: server.streams == 0 and asyncio.all_tasks() <= before)
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -345,16 +344,14 @@ async def test_keepalive_pings_never_end_a_stream() -> None:
     """Tens of thousands of pings on a connection with a held stream: each is answered, and the stream still lives."""
     picker = FakePicker(Decide.LATER)
     async with serving(picker) as (server, _):
-        connection = await asyncio.to_thread(RawConnection, server.port)
-        messages = (bytes(gateway.request_headers()), bytes(gateway.request_body()))
-        connection.open_stream(0, *messages)
-        await picker.has_heard(submit=1)
-        await asyncio.to_thread(connection.ping, 20_000)
-        assert connection.farewell is None
-        picker.dispatch_all()
-        await asyncio.to_thread(connection.read_until, lambda: connection.answered)
-        assert connection.farewell is None
-        connection.close()
+        with RawConnection(server.port) as connection:
+            connection.open_stream(0, bytes(gateway.request_headers()), bytes(gateway.request_body()))
+            await picker.has_heard(submit=1)
+            await asyncio.to_thread(connection.ping, 20_000)
+            assert connection.farewell is None
+            picker.dispatch_all()
+            await asyncio.to_thread(connection.read_until, lambda: connection.answered)
+            assert connection.farewell is None
         await picker.has_heard(ended=1)
 
 
@@ -363,23 +360,22 @@ async def test_a_burst_is_not_thinned_out() -> None:
     picker = FakePicker()
     count = 2500
     async with serving(picker) as (server, _):
-        connection = RawConnection(server.port)
+        with RawConnection(server.port) as connection:
 
-        def burst() -> None:
-            for number in range(count):
-                connection.open_stream(number, bytes(gateway.request_headers(end=True)))
-            connection.ping(1)
+            def burst() -> None:
+                for number in range(count):
+                    connection.open_stream(number, bytes(gateway.request_headers(end=True)))
+                connection.ping(1)
 
-        # Joining blocks the loop: grpc's threads take in everything, and nobody accepts any of it.
-        thread = threading.Thread(target=burst)
-        thread.start()
-        thread.join()
-        await asyncio.to_thread(
-            connection.read_until, lambda: len(connection.answered) + connection.resets.total() >= count
-        )
-        assert not connection.resets
-        assert len(connection.answered) == count
-        connection.close()
+            # Joining blocks the loop: grpc's threads take in everything, and nobody accepts any of it.
+            thread = threading.Thread(target=burst)
+            thread.start()
+            thread.join()
+            await asyncio.to_thread(
+                connection.read_until, lambda: len(connection.answered) + connection.resets.total() >= count
+            )
+            assert not connection.resets
+            assert len(connection.answered) == count
         await picker.has_heard(ended=count)
 
 

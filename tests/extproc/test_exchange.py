@@ -1,0 +1,134 @@
+"""One conversation and the picker, without a transport."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+from envoy_data_plane.envoy.service.ext_proc.v3 import ProcessingRequest, ProcessingResponse
+
+from epp.core.actions import Reason
+from epp.extproc.exchange import Exchange
+from epp.extproc.ingress import Picker, Refusal, ResponseOutcome
+from epp.extproc.request import ConversationSettings
+from tests.extproc import gateway
+from tests.extproc.fakes import Decide, FakePicker
+
+
+class Stream(Exchange):
+    """A transport that only counts how often it was woken."""
+
+    __slots__ = ("__weakref__", "woken")
+
+    def __init__(self, picker: Picker) -> None:
+        super().__init__(ConversationSettings(max_request_body_bytes=1000), picker=picker, clock=lambda: 5.0)
+        self.woken = 0
+
+    def wake(self) -> None:
+        """Count."""
+        self.woken += 1
+
+    def feed(self, *messages: ProcessingRequest) -> list[ProcessingResponse]:
+        """Take messages in, and everything there is to say out."""
+        said = []
+        for message in messages:
+            self.receive(bytes(message))
+            said += self.drain()
+        return said
+
+    def drain(self) -> list[ProcessingResponse]:
+        """Everything there is to say."""
+        said = []
+        while (message := self.next_message()) is not None:
+            said.append(ProcessingResponse.parse(message))
+        self.settle()
+        return said
+
+
+REQUEST = (gateway.request_headers(), gateway.request_body())
+
+
+def test_a_decision_at_once_wakes_nobody() -> None:
+    """The transport is there anyway, and finds the answer when it looks."""
+    stream = Stream(FakePicker())
+    assert gateway.kinds(stream.feed(*REQUEST)) == ["request_headers", "request_body"]
+    assert stream.woken == 0
+
+
+def test_a_decision_later_wakes_the_transport() -> None:
+    """Nobody is looking, so the transport is told to."""
+    for late in ("dispatch", "refuse"):
+        picker = FakePicker(Decide.LATER)
+        stream = Stream(picker)
+        assert stream.feed(*REQUEST) == []
+        if late == "dispatch":
+            picker.dispatch_all()
+        else:
+            picker.refuse_all(Refusal(Reason.SATURATED, 1, "", 0.0))
+        assert stream.woken == 1
+        assert stream.drain()
+        assert stream.over == (late == "refuse")
+
+
+def test_every_action_names_the_request() -> None:
+    """The picker hears each end under the id it gave."""
+    picker = FakePicker(Decide.LATER)
+    queued, undelivered, running = Stream(picker), Stream(picker), Stream(picker)
+    for stream in (queued, undelivered, running):
+        stream.feed(*REQUEST)
+    queued.reset()
+    assert list(picker.waiting) == [2, 3]
+    picker.dispatch_all()
+    undelivered.reset()
+    running.drain()
+    running.feed(gateway.response_headers(end=True))
+    assert picker.heard == {"submit": 3, "cancel": 1, "delivery_failed": 1, "ended": 1}
+    assert picker.responses[0].outcome is ResponseOutcome.COMPLETED
+    assert picker.responses[0].ended_s == 5.0
+
+
+def test_a_rejection_is_reported() -> None:
+    """What the conversation refuses by itself goes to the metrics, not to the queue."""
+    picker = FakePicker()
+    stream = Stream(picker)
+    (answer,) = stream.feed(gateway.request_headers({"content-length": "2000"}))
+    assert int(answer.immediate_response.status.code) == 413
+    assert stream.over
+    assert [refusal.reason for refusal in picker.rejections] == [Reason.TOO_LARGE]
+
+
+def test_bytes_that_are_no_message() -> None:
+    """Garbage is an answerable mistake of the gateway's."""
+    picker = FakePicker()
+    stream = Stream(picker)
+    stream.receive(b"\xff\xff")
+    assert gateway.kinds(stream.drain()) == ["immediate_response"]
+    assert [refusal.reason for refusal in picker.rejections] == [Reason.MALFORMED]
+
+
+def test_half_closing_while_queued_keeps_the_stream_open() -> None:
+    """The stream is over only when the answer has been given."""
+    picker = FakePicker(Decide.LATER)
+    stream = Stream(picker)
+    stream.feed(*REQUEST)
+    stream.half_closed()
+    assert stream.drain() == []
+    assert not stream.over
+    picker.dispatch_all()
+    assert gateway.kinds(stream.drain()) == ["request_headers", "request_body"]
+    assert stream.over
+
+
+def test_a_stream_that_ended_is_gone() -> None:
+    """Nothing keeps an exchange alive once the transport and the picker have let go, not even a cycle."""
+    stream = Stream(FakePicker())
+    stream.feed(*REQUEST, gateway.response_headers(), gateway.response_body(b"{}", end=True))
+    stream.half_closed()
+    stream.settle()
+    ghost = weakref.ref(stream)
+    gc.disable()
+    try:
+        del stream
+        assert ghost() is None
+    finally:
+        gc.enable()

@@ -1,0 +1,155 @@
+"""The response half of a conversation: what is passed on, and what is told of it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from epp.extproc.conversation import Ended, Phase
+from epp.extproc.ingress import ResponseFacts, ResponseOutcome
+from epp.extproc.wire import ext_proc_pb2 as wire
+from tests.extproc import gateway
+from tests.extproc.gateway import CHAT, LEAN
+from tests.extproc.talk import PASSTHROUGH, Talk, queued, running
+
+USAGE = b'{"usage":{"prompt_tokens":7,"completion_tokens":9,"prompt_tokens_details":{"cached_tokens":2}}}'
+
+
+def test_a_json_response_passes_and_is_read_at_the_end() -> None:
+    """Its bytes go on as they come; the picker hears of it once, with the tokens."""
+    talk = running().say(gateway.response_headers())
+    talk.now = 101.0
+    talk.say(gateway.response_body(USAGE[:20]))
+    talk.now = 102.0
+    assert "Ended" not in talk.names
+    talk.say(gateway.response_body(USAGE[20:], end=True))
+    talk.now = 103.0
+    talk.half_close()
+    assert gateway.body_sent(talk.heard, "response_body") == USAGE
+    assert [piece.end_of_stream for piece in gateway.pieces(talk.heard, "response_body")] == [False, True]
+    assert talk.ended == ResponseFacts(
+        outcome=ResponseOutcome.COMPLETED,
+        status=200,
+        request_bytes=len(CHAT),
+        response_bytes=len(USAGE),
+        input_tokens=7,
+        output_tokens=9,
+        cached_tokens=2,
+        first_byte_s=101.0,
+        ended_s=102.0,
+    )
+    assert talk.conversation.phase is Phase.OVER
+
+
+@given(st.lists(st.binary(max_size=200), max_size=12), st.sampled_from(["end of stream", "trailers"]))
+def test_every_response_byte_comes_back_at_once(chunks: list[bytes], ending: str) -> None:
+    """Each message of a response is answered by one message with the same bytes, before anything else happens."""
+    talk = running().say(gateway.response_headers({"content-type": "text/event-stream"}))
+    for chunk in chunks:
+        before = len(talk.heard)
+        talk.say(gateway.response_body(chunk))
+        (piece,) = gateway.pieces(talk.heard[before:], "response_body")
+        assert (piece.body, piece.end_of_stream) == (chunk, False)
+    talk.say(gateway.response_trailers() if ending == "trailers" else gateway.response_body(b"", end=True))
+    assert talk.kinds[-1] == ("response_trailers" if ending == "trailers" else "response_body")
+    assert gateway.body_sent(talk.heard, "response_body") == b"".join(chunks)
+    assert talk.ended.outcome is ResponseOutcome.COMPLETED
+    assert talk.ended.response_bytes == sum(map(len, chunks))
+
+
+def test_the_end_is_told_after_it_was_passed_on() -> None:
+    """The last piece is handed out before the picker hears that there is room."""
+    talk = running().say(gateway.response_headers())
+    last = wire.ProcessingRequest.FromString(bytes(gateway.response_body(USAGE, end=True)))
+    assert talk.conversation.receive(last, talk.now) == ()
+    assert talk.conversation.next_message() is not None
+    assert talk.conversation.next_message() is None
+    assert [type(action) for action in talk.conversation.settle(talk.now)] == [Ended]
+    assert talk.conversation.settle(talk.now) == ()
+
+
+def test_an_empty_response_ends_with_its_headers() -> None:
+    """HEAD, 204 and trailers-only responses have no body to wait for."""
+    talk = running().say(gateway.response_headers(status="204", end=True))
+    assert (talk.ended.outcome, talk.ended.status) == (ResponseOutcome.COMPLETED, 204)
+    assert talk.ended.first_byte_s is None
+
+
+def test_a_response_may_be_trailers_only() -> None:
+    """Trailers right after the headers end a response."""
+    talk = running().say(gateway.response_headers(), gateway.response_trailers())
+    assert talk.kinds[-2:] == ["response_headers", "response_trailers"]
+    assert talk.ended.outcome is ResponseOutcome.COMPLETED
+
+
+@pytest.mark.parametrize("status", ["400", "404", "500", "503"])
+def test_errors_of_the_model_server_pass_unchanged(status: str) -> None:
+    """What isn't a success is passed on like one, with its status told."""
+    talk = running().say(gateway.response_headers(status=status), gateway.response_body(b"no", end=True))
+    assert gateway.body_sent(talk.heard, "response_body") == b"no"
+    assert (talk.ended.status, talk.ended.outcome) == (int(status), ResponseOutcome.COMPLETED)
+
+
+def test_a_response_without_headers_shown_passes() -> None:
+    """A gateway may be configured not to show response headers."""
+    talk = running().say(gateway.response_body(USAGE, end=True))
+    assert (talk.ended.status, talk.ended.output_tokens) == (None, 9)
+
+
+def test_a_response_may_overtake_the_request() -> None:
+    """A model server that answers before it has read everything is heard, and the rest of the request still goes."""
+    talk = Talk(PASSTHROUGH).say(gateway.request_headers(), gateway.request_body(b"a", end=False)).dispatch()
+    talk.say(gateway.response_headers(status="400"), gateway.response_body(b"no", end=True))
+    assert talk.ended.outcome is ResponseOutcome.COMPLETED
+    talk.say(gateway.request_body(b"b", end=True))
+    assert gateway.body_sent(talk.heard, "request_body") == b"ab"
+    assert talk.names == ["Submit", "Ended"]
+
+
+def test_a_response_that_waited_says_so() -> None:
+    """The client learns how long its request was queued, whatever the backend claims."""
+    claim = {"x-llm-d-flow-queue-duration-ms": "77"}
+    talk = running(waited_s=0.25).say(gateway.response_headers(claim))
+    mutation = talk.heard[-1].response_headers.response.header_mutation
+    assert gateway.set_headers(mutation) == {"x-llm-d-flow-queue-duration-ms": "250"}
+
+
+def test_a_response_that_did_not_wait_claims_nothing() -> None:
+    """A backend's own queue duration doesn't pass for ours, and other responses are not touched."""
+    claim = {"x-llm-d-flow-queue-duration-ms": "77"}
+    mutation = (
+        running().say(gateway.response_headers(claim)).heard[-1].response_headers.response.header_mutation
+    )
+    assert mutation.remove_headers == ["x-llm-d-flow-queue-duration-ms"]
+    assert mutation.set_headers == []
+    plain = running().say(gateway.response_headers()).heard[-1].response_headers.response
+    assert plain.header_mutation is None
+
+
+# -------------------------------------------------------------------------------- lean gateways
+
+
+def test_a_lean_response_ends_with_its_stream() -> None:
+    """Where no body is shown, the stream's end is the response's end, and nobody knows how it was."""
+    for end in (Talk.half_close, Talk.reset):
+        talk = running(LEAN).say(gateway.response_headers())
+        end(talk)
+        assert (talk.ended.outcome, talk.ended.status) == (ResponseOutcome.ENDED, 200)
+        assert talk.conversation.phase is Phase.OVER
+
+
+def test_a_lean_response_with_trailers_is_complete() -> None:
+    """If the end is shown after all, it is known."""
+    talk = running(LEAN).say(gateway.response_headers(), gateway.response_trailers()).half_close()
+    assert talk.ended.outcome is ResponseOutcome.COMPLETED
+
+
+def test_a_gateway_that_shows_no_response_at_all() -> None:
+    """One that declares nothing and closes its side after the request gets its answer, and its end is unknown."""
+    talk = queued(config=None).half_close()
+    assert talk.names == ["Submit"]
+    talk.dispatch()
+    assert talk.kinds == ["request_headers", "request_body"]
+    assert talk.ended.outcome is ResponseOutcome.ENDED
+    assert talk.conversation.phase is Phase.OVER
