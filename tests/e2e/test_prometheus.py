@@ -88,4 +88,4 @@ async def test_promtool_has_nothing_to_say(world: Callable[[Setting], World]) ->
         )
         said, _ = await process.communicate(page)
         # 1 is an error; 3 only says that upstream's names don't all follow Prometheus's conventions.
-        assert (process.returncode in {0, 3}, said.decode()[:2000] if process.returncode == 1 else "") == (True, "")
+        assert process.returncode in {0, 3}, said.decode()[:2000]
