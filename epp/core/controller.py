@@ -167,13 +167,14 @@ class Controller:
         return True
 
     def _next_wake_s(self) -> float:
-        if self._more_to_do:
+        if self._more_to_do or self._overdue_left:
             return self._now
-        return min(
+        wake_s = min(
             self._ledger.next_ask_s(),
             self._ledger.next_stale_s(),
             self._clocks.next_due_s(self._by_sequence),
         )
+        return max(wake_s, self._now)
 
     # =================================================================== the events
 
