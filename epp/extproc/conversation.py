@@ -155,20 +155,24 @@ class Conversation:
 
     # ------------------------------------------------------------------------- from the picker
 
-    def dispatched(self, address: str, waited_s: float) -> None:
-        """The queued request goes to the endpoint `address`."""
-        if self.phase is not Phase.QUEUED or self._request is None or self._modes is None:
-            return
+    def dispatched(self, address: str, waited_s: float) -> bool:
+        """The queued request goes to the endpoint `address`. Whether that was still waited for."""
+        if self.phase is not Phase.QUEUED:
+            return False
+        assert self._request is not None
+        assert self._modes is not None
         self._request.release(address)
         self._response = ResponseHalf(self._modes.response, waited_s=waited_s)
         self.phase = Phase.RUNNING
+        return True
 
-    def refused(self, refusal: Refusal) -> None:
-        """The queued request gets an answer instead."""
+    def refused(self, refusal: Refusal) -> bool:
+        """The queued request gets an answer instead. Whether that was still waited for."""
         if self.phase is not Phase.QUEUED:
-            return
+            return False
         self._leave()
         self._last_word = refusal_message(refusal)
+        return True
 
     # -------------------------------------------------------------------------- to the gateway
 

@@ -41,7 +41,10 @@ class Exchange(ABC):
 
     @abstractmethod
     def wake(self) -> None:
-        """There is something to send, outside of any call of the transport's."""
+        """There is something to send, outside of any call of the transport's.
+
+        Called at most once, before anything has been sent: a decision is the first thing that a gateway hears.
+        """
 
     # --------------------------------------------------------------------- from the transport
 
@@ -85,13 +88,13 @@ class Exchange(ABC):
 
     def dispatched(self, address: str, waited_s: float) -> None:
         """The request goes to the endpoint `address`."""
-        self._conversation.dispatched(address, waited_s)
-        self._decided()
+        if self._conversation.dispatched(address, waited_s):
+            self._decided()
 
     def refused(self, refusal: Refusal) -> None:
         """The request gets an answer instead."""
-        self._conversation.refused(refusal)
-        self._decided()
+        if self._conversation.refused(refusal):
+            self._decided()
 
     # ------------------------------------------------------------------------------- helpers
 

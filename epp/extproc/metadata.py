@@ -25,14 +25,10 @@ def subset_hint(message: wire.ProcessingRequest) -> Eligibility | None:
     """The subset that this message restricts its request to; None if it says nothing about that."""
     if not message.HasField("metadata_context"):
         return None
-    # Asking a map of messages for a missing key would add the key: look first.
-    namespaces = message.metadata_context.filter_metadata
-    if _HINT_NAMESPACE not in namespaces:
+    namespace = message.metadata_context.filter_metadata.get(_HINT_NAMESPACE)
+    if namespace is None or SUBSET not in namespace.fields:
         return None
-    fields = namespaces[_HINT_NAMESPACE].fields
-    if SUBSET not in fields:
-        return None
-    value = fields[SUBSET]
+    value = namespace.fields[SUBSET]
     # A value of any other kind has no list and an empty string, and so names nothing.
     if value.HasField("list_value"):
         return Subset.of(entry.string_value for entry in value.list_value.values)

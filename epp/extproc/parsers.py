@@ -236,7 +236,9 @@ def _string(raw: Raw) -> str:
 
 def _cap(fields: _Body, names: tuple[str, ...]) -> int:
     for name in names:
-        raw = getattr(fields, name)
+        raw: Raw = getattr(fields, name)
+        if not len(raw):
+            continue
         try:
             cap = msgspec.json.decode(raw, type=int)
         except ValueError:

@@ -145,7 +145,7 @@ class ExtProcServer:
 class _Call(Exchange):
     """One stream of one gateway."""
 
-    __slots__ = ("_closed", "_context", "_spawn", "_writer", "_writing")
+    __slots__ = ("_closed", "_context", "_spawn", "_writer")
 
     def __init__(
         self,
@@ -160,7 +160,6 @@ class _Call(Exchange):
         self._context = context
         self._spawn = spawn
         self._closed: asyncio.Future[None] = loop.create_future()
-        self._writing = False
         self._writer: asyncio.Task[None] | None = None
         """Writes a decision that came while the reader waited."""
 
@@ -175,9 +174,7 @@ class _Call(Exchange):
 
     def wake(self) -> None:
         """Write a decision that came on another stream's account."""
-        if not self._writing:
-            self._writing = True
-            self._writer = self._spawn(self._guard(self._write()))
+        self._writer = self._spawn(self._guard(self._write()))
 
     async def _read(self) -> None:
         while not self.over:
@@ -195,10 +192,8 @@ class _Call(Exchange):
 
     async def _write(self) -> None:
         """Send everything that there is to send."""
-        self._writing = True
         while (message := self.next_message()) is not None:
             await self._context.write(message)
-        self._writing = False
         self._writer = None
         self.settle()
         if self.over:

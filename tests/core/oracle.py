@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from epp.core.actions import Dispatch, Reason, Refuse, ScrapeNow, WakeAt
 from epp.core.controller import STEP
+from epp.core.events import Arrived
 from epp.core.fairness import GlobalStrictFairness
 from tests.core import naive
 from tests.core.shadow import Shadow
@@ -66,7 +67,6 @@ class Oracle(Shadow):
         self.dispatches = 0
         self._audit_every = audit_every
         self._tolerance_s = tolerance_s
-        self._held: Holdings = {}
         self._decisions = 0
         self._idle_steps = 0
         self._was_late = False
@@ -79,6 +79,7 @@ class Oracle(Shadow):
         """Pass the event on and judge what comes back."""
         self._was_late = self._was_late or (now > self.now and self._is_continued())
         self.advance(now)
+        before = self.holdings() if isinstance(event, Arrived) else {}
         actions = self.controller.handle(event, now)
         rest = self._judge_overdue(list(actions))
         newcomer = self.apply(event)
@@ -89,7 +90,8 @@ class Oracle(Shadow):
             self._judge(action, newcomer)
             self._decisions += 1
         self._judge_steps(actions, newcomer)
-        self._judge_caps()
+        if isinstance(event, Arrived):
+            self._judge_caps(before)
         self._judge_waking()
         if not self._is_continued():
             self._judge_conservation()
@@ -294,11 +296,9 @@ class Oracle(Shadow):
             self._idle_steps < MOST_IDLE_STEPS, "one continuation after the other, and nothing is decided"
         )
 
-    def _judge_caps(self) -> None:
-        """A cap is exceeded only by what was there before it was lowered."""
-        before, after = self._held, self.holdings()
-        self._held = after
-        for whose, (count, size) in after.items():
+    def _judge_caps(self, before: Holdings) -> None:
+        """An arrival exceeds no cap, unless one was lowered before; then it makes nothing worse."""
+        for whose, (count, size) in self.holdings().items():
             rules = self.policy if whose is None else self.policy.band(whose)
             old_count, old_size = before.get(whose, (0, 0))
             most, largest = rules.max_requests, rules.max_bytes

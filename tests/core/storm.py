@@ -50,6 +50,9 @@ class Weather:
     bodiless_share: float = 0.1
     subset_share: float = 0.3
     longest_step_s: float = 0.0625
+    largest_burst: int = 150
+    oversleeping: float = 0.0
+    """How often the driver sleeps through a `WakeAt`."""
     policies: tuple[FlowControlPolicy, ...] = ()
     weights: dict[str, float] = field(default_factory=dict)
     """How often each kind of event comes, where it differs from `USUAL`."""
@@ -124,6 +127,8 @@ class Storm:
     def pass_time(self, elapsed_s: float) -> None:
         """Time passes; every `WakeAt` is obeyed to the instant."""
         until_s = self.now + elapsed_s
+        if self.weather.oversleeping and self._random.random() < self.weather.oversleeping:
+            self.now = until_s
         while self._wake_s is not None and self._wake_s <= until_s:
             self.now = max(self.now, self._wake_s)
             self._do(Tick())
@@ -192,7 +197,7 @@ class Storm:
         )
 
     def _burst(self) -> None:
-        for _ in range(self._random.randint(10, 150)):
+        for _ in range(self._random.randint(10, self.weather.largest_burst)):
             self._arrive()
 
     def _someone(self, among: list[int]) -> int:
@@ -204,10 +209,10 @@ class Storm:
         self._do(Cancelled(self._someone(self.queued if self._random.random() < 0.7 else self.running)))
 
     def _desert(self) -> None:
-        """A gateway goes away, and with it most of the clients."""
-        for request_id in list(self.queued):
-            if self._random.random() < 0.9:
-                self._do(Cancelled(request_id))
+        """A gateway goes away, and with it the clients that have waited longest."""
+        share = self._random.choice((0.5, 0.75, 0.9, 1.0))
+        for request_id in self.queued[: int(share * len(self.queued))]:
+            self._do(Cancelled(request_id))
 
     def _end(self) -> None:
         self._do(Ended(self._someone(self.running)))

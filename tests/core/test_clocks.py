@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from epp.core.actions import Reason
@@ -9,6 +11,9 @@ from epp.core.clocks import DeadlineHeap, WaitClocks
 from epp.core.controller import STEP
 from epp.core.events import Cancelled, Ended, EndpointsChanged, Tick
 from tests.core.building import A, controller, dispatched, endpoint, refused, request, wake_s
+
+if TYPE_CHECKING:
+    from epp.core import Controller
 
 
 def test_a_deadline_is_met_to_the_instant() -> None:
@@ -173,6 +178,41 @@ def test_a_clock_shows_only_its_own_regime() -> None:
     clocks.switch(pool_is_empty=True, now=110.0)
     assert clocks.busy_key(111.0) == clocks.busy_key(115.0)
     assert clocks.empty_key(112.0) == 5.0
+
+
+def _hold_over_tombstones() -> Controller:
+    """A pool without endpoints since 1 s: 70 requests run out of their hold at 6 s, behind 230 that were cancelled."""
+    core = controller(endpoint(1, max_concurrency=0), hold_s=5.0)
+    for number in range(300):
+        core.handle(request(number), 0.0)
+    for number in range(230):
+        core.handle(Cancelled(number), 0.0)
+    core.handle(EndpointsChanged(()), 1.0)
+    return core
+
+
+def test_a_driver_that_overslept_is_not_sent_into_the_past() -> None:
+    """However much is left to forget, the core asks to be called now or later."""
+    core = _hold_over_tombstones()
+    actions, calls = core.handle(Tick(), 20.0), 1
+    gone = set(refused(actions))
+    while wake_s(actions) is not None:
+        assert wake_s(actions) == 20.0
+        actions, calls = core.handle(Tick(), 20.0), calls + 1
+        gone |= set(refused(actions))
+    assert gone == set(range(230, 300))
+    assert calls <= 10
+
+
+def test_what_ran_out_on_the_clock_that_stops_is_worked_off_at_once() -> None:
+    """Endpoints come just as a hold ends: whoever is behind the cancelled is refused now, not in a minute."""
+    core = _hold_over_tombstones()
+    actions = core.handle(EndpointsChanged((endpoint(1, max_concurrency=0),)), 6.0)
+    gone = set(refused(actions))
+    while wake_s(actions) == 6.0:
+        actions = core.handle(Tick(), 6.0)
+        gone |= set(refused(actions))
+    assert gone == set(range(230, 300))
 
 
 def test_a_cancelled_requests_deadline_wakes_nobody() -> None:

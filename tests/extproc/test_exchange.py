@@ -67,6 +67,9 @@ def test_a_decision_later_wakes_the_transport() -> None:
             picker.refuse_all(Refusal(Reason.SATURATED, 1, "", 0.0))
         assert stream.woken == 1
         assert stream.drain()
+        stream.dispatched(gateway.ADDRESS, 0.0)
+        stream.refused(Refusal(Reason.SATURATED, 1, "", 0.0))
+        assert stream.woken == 1
         assert stream.over == (late == "refuse")
 
 

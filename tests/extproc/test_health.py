@@ -83,6 +83,7 @@ async def test_a_watcher_hears_of_every_change() -> None:
         assert (await watch.read()).status == Status.NOT_SERVING
         server.set_live(Serving.NO)
         server.set_ready(Serving.NO)
+        await check(stub, "liveness")
         server.set_ready(Serving.YES)
         assert (await watch.read()).status == Status.SERVING
         server.set_ready(Serving.NO)

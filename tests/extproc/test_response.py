@@ -65,8 +65,10 @@ def test_the_end_is_told_after_it_was_passed_on() -> None:
     assert talk.conversation.receive(last, talk.now) == ()
     assert talk.conversation.next_message() is not None
     assert talk.conversation.next_message() is None
-    assert [type(action) for action in talk.conversation.settle(talk.now)] == [Ended]
-    assert talk.conversation.settle(talk.now) == ()
+    (ended,) = talk.conversation.settle(talk.now + 5.0)
+    assert isinstance(ended, Ended)
+    assert ended.response.ended_s == talk.now
+    assert talk.conversation.settle(talk.now + 5.0) == ()
 
 
 def test_an_empty_response_ends_with_its_headers() -> None:

@@ -19,6 +19,7 @@ from epp.extproc.tls import (
     CertificateError,
     CertificateReload,
     KeyPair,
+    _Reloader,
     load,
     self_signed,
     server_credentials,
@@ -91,6 +92,17 @@ async def test_a_certificate_is_reloaded_when_both_files_fit(tmp_path: Path) -> 
     write(tmp_path, new)
     assert await answers(server.port, new)
     await server.stop()
+
+
+def test_a_reload_happens_once(tmp_path: Path) -> None:
+    """A pair that is in use already is not taken up again with every connection."""
+    pair = self_signed()
+    write(tmp_path, pair)
+    reloader = _Reloader(tmp_path, pair)
+    assert reloader() is None
+    write(tmp_path, self_signed())
+    assert reloader() is not None
+    assert reloader() is None
 
 
 async def test_without_reloading_the_first_certificate_stays(tmp_path: Path) -> None:
