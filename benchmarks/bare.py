@@ -17,7 +17,7 @@ import grpc
 import grpc.aio
 
 from benchmarks.program import SERVING, run, say, settle_garbage_collector
-from epp.extproc.server import SERVICE
+from epp.extproc.listen import SERVICE
 from epp.extproc.wire import ext_proc_pb2 as wire
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 import grpc.aio
 
 from benchmarks import messages
-from epp.extproc.server import SERVICE
+from epp.extproc.listen import SERVICE
 from epp.extproc.wire import ext_proc_pb2 as wire
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from epp.extproc.server import SERVICE, bind
+from epp.extproc.listen import SERVICE, bind
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

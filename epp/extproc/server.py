@@ -18,6 +18,7 @@ import grpc
 import grpc.aio
 
 from epp.extproc.exchange import Exchange
+from epp.extproc.listen import SERVICE, bind
 from epp.extproc.request import ConversationSettings
 
 if TYPE_CHECKING:
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 
     from epp.extproc.health import HealthService
     from epp.extproc.ingress import Picker
-
-SERVICE: Final = "envoy.service.ext_proc.v3.ExternalProcessor"
-"""Envoy's name for what we serve."""
-
 
 _ANY_NUMBER: Final = 2**31 - 1
 
@@ -214,24 +211,6 @@ class _Call(Exchange):
     def _close(self) -> None:
         if not self._closed.done():
             self._closed.set_result(None)
-
-
-def bind(
-    server: grpc.aio.Server, host: str, port: int, *, credentials: grpc.ServerCredentials | None = None
-) -> int:
-    """Open a port and return its number. Raises OSError with what to do about it."""
-    address = f"{host}:{port}"
-    try:
-        if credentials is None:
-            opened = server.add_insecure_port(address)
-        else:
-            opened = server.add_secure_port(address, credentials)
-    except RuntimeError as error:
-        raise OSError(
-            f"cannot listen on {address}: the port is taken, not permitted, or the address is not one of this "
-            f"host's; choose another ({error})"
-        ) from error
-    return int(opened)
 
 
 def _options(settings: ServerSettings) -> list[tuple[str, int]]:
