@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
             name,
             help=summary,
             description=summary.capitalize() + ".",
-            usage=f"epp {name} [flags]",
+            usage=f"epp {name} HOST:PORT... [flags]" if name == "init" else f"epp {name} [flags]",
             allow_abbrev=False,
         )
         if name in words[:1]:

@@ -17,6 +17,9 @@ from epp.files import ObjectFiles, check_manifests
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
+
+    from epp.api import ApiObject
 
 _MEND = (Severity.ERROR, Severity.WARNING)
 
@@ -70,17 +73,25 @@ def run(args: argparse.Namespace) -> int:
 
 def _check_objects(path: Path, pool_name: str | None, pool_namespace: str | None) -> _Verdict:
     found = check_manifests(path, pool_name=pool_name, pool_namespace=pool_namespace)
-    return _Verdict(
-        [str(problem) for problem in found if problem.problem.severity in _MEND],
-        [str(problem) for problem in found if problem.problem.severity is Severity.INFO],
-        f"{path}: {_summary(path, pool_name, pool_namespace)}",
-    )
-
-
-def _summary(path: Path, pool_name: str | None, pool_namespace: str | None) -> str:
     objects = ObjectFiles(path).load().upserts
     reconciler = PoolReconciler(pool_name=pool_name, pool_namespace=pool_namespace)
     reconciler.apply(upserts=objects)
+    problems = [str(problem) for problem in found if problem.problem.severity in _MEND]
+    return _Verdict(
+        problems or _useless(path, reconciler),
+        [str(problem) for problem in found if problem.problem.severity is Severity.INFO],
+        f"{path}: {_summary(objects, reconciler)}",
+    )
+
+
+def _useless(path: Path, reconciler: PoolReconciler) -> list[str]:
+    """What is well-formed and still serves nobody. A pool without pods is none of it: they may come."""
+    if reconciler.pool is None:
+        return [f"{path}: {reconciler.pool_note or 'there is no InferencePool'}"]
+    return []
+
+
+def _summary(objects: Sequence[ApiObject], reconciler: PoolReconciler) -> str:
     counts = Counter(obj.ref.kind for obj in objects)
     kinds = ", ".join(_counted(count, kind) for kind, count in sorted(counts.items())) or "no objects"
     if reconciler.pool is None:

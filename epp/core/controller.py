@@ -25,6 +25,7 @@ from epp.core.band import Item
 from epp.core.bands import Bands
 from epp.core.check import BrokenPromiseError, check_books, check_ledger, check_served
 from epp.core.clocks import Clock, WaitClocks
+from epp.core.drainrate import retry_after_s
 from epp.core.eligibility import ANY
 from epp.core.events import (
     Arrived,
@@ -317,7 +318,9 @@ class Controller:
 
     def _candidates(self, lane: Lane, room: Room) -> Sequence[EndpointView]:
         if not lane.need:
-            return tuple(each.view for each in (lane.eligible or self._ledger.listed.values()))
+            usable = list(lane.eligible or self._ledger.listed.values())
+            answering = [each.view for each in usable if not self._ledger.is_shunned(each)]
+            return tuple(answering or [each.view for each in usable])
         if lane.eligible is None:
             return tuple(room.views.values())
         return tuple(room.views[each] for each in lane.eligible if each in room.views)
@@ -364,7 +367,9 @@ class Controller:
         actions.append(Refuse(item.request.request_id, reason, waited_s, retry_after_s))
 
     def _retry_after_s(self, band: Band) -> int:
-        return band.drain.retry_after_s(band.queued_requests + 1, self._now)
+        """What drains from this band or from one below it would go to this band first."""
+        rate = sum(each.drain.per_second(self._now) for each in self._bands if each.priority <= band.priority)
+        return retry_after_s(band.queued_requests + 1, rate)
 
     def _forget(self, item: Item) -> None:
         """The item leaves the controller's own tables, its bytes and its deadlines."""

@@ -9,6 +9,13 @@ SHORTEST_RETRY_S = 1
 LONGEST_RETRY_S = 60
 
 
+def retry_after_s(ahead: int, per_second: float) -> int:
+    """When a request with `ahead` requests before it would get its turn: 1 to 60 s, 60 if nothing drains."""
+    if per_second <= 0:
+        return LONGEST_RETRY_S
+    return min(LONGEST_RETRY_S, max(SHORTEST_RETRY_S, ceil(ahead / per_second)))
+
+
 class DrainRate:
     """A sliding count in buckets of one second."""
 
@@ -31,13 +38,6 @@ class DrainRate:
         self._advance(int(now))
         lived_s = max(1.0, min(float(_WINDOW_S), now - self._first_s))
         return sum(self._counts) / lived_s
-
-    def retry_after_s(self, ahead: int, now: float) -> int:
-        """When a request with `ahead` requests before it would get its turn: 1 to 60 s, 60 if nothing drains."""
-        rate = self.per_second(now)
-        if rate <= 0:
-            return LONGEST_RETRY_S
-        return min(LONGEST_RETRY_S, max(SHORTEST_RETRY_S, ceil(ahead / rate)))
 
     def _advance(self, second: int) -> None:
         if self._first_s is None:

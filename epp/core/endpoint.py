@@ -57,6 +57,15 @@ class Knowledge(Enum):
     UNKNOWN = "unknown"
 
 
+class Contact(Enum):
+    """Whether a scrape got through to the endpoint at all."""
+
+    REACHED = "reached"
+    """Somebody answered, be it with nonsense, or it isn't known."""
+    REFUSED = "refused"
+    """Nobody listens on the endpoint's own port: a request sent there would fail at once."""
+
+
 class EndpointView(NamedTuple):
     """An endpoint as policies see it: a snapshot that they cannot change."""
 

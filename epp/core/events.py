@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from epp.core.eligibility import ANY, Eligibility
+from epp.core.endpoint import Contact
 
 if TYPE_CHECKING:
     from epp.core.endpoint import EndpointSpec, EngineSample
@@ -73,6 +74,7 @@ class Scraped:
     sent_s: float
     received_s: float
     sample: EngineSample | None
+    contact: Contact = Contact.REACHED
 
 
 @dataclass(frozen=True, slots=True)

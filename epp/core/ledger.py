@@ -18,7 +18,7 @@ from heapq import heappop, heappush
 from math import inf
 from typing import TYPE_CHECKING
 
-from epp.core.endpoint import NO_SAMPLE, EndpointSpec, EndpointView, EngineSample, Knowledge
+from epp.core.endpoint import NO_SAMPLE, Contact, EndpointSpec, EndpointView, EngineSample, Knowledge
 from epp.core.statistics import EndpointStatistics
 
 if TYPE_CHECKING:
@@ -151,6 +151,7 @@ class Ledger:
         "_guard",
         "_known",
         "_policy",
+        "_refusing",
         "_rooms",
         "_spent",
         "_stale",
@@ -173,6 +174,7 @@ class Ledger:
         self._armed = 0
         self._stale: list[tuple[float, int, Endpoint]] = []
         self._spent: dict[Endpoint, None] = {}
+        self._refusing: dict[Endpoint, None] = {}
         self._ask_at_s = inf
 
     # ------------------------------------------------------------------ reading
@@ -187,7 +189,7 @@ class Ledger:
 
     def has_room(self, endpoint: Endpoint, ceiling: float) -> bool:
         """What the capacity policy says of an endpoint, asked anew."""
-        return all(
+        return not self.is_shunned(endpoint) and all(
             self._guard.has_room(self._policy.capacity, endpoint.view, each)
             for each in self._rooms
             if each >= ceiling
@@ -237,6 +239,7 @@ class Ledger:
                 changed = True
                 del self.listed[key]
                 endpoint.listed = False
+                self._refusing.pop(endpoint, None)
                 self._settle_room(endpoint, now)
                 self._drop_if_gone(endpoint)
         for key, spec in wanted.items():
@@ -250,6 +253,8 @@ class Ledger:
             known.listed = True
             self.listed[key] = known
             self._settle_room(known, now)
+        if changed:
+            self._settle_refusing(now)
         return changed
 
     def reserve(self, endpoint: Endpoint, *, need: int, tokens: int, now: float) -> None:
@@ -266,11 +271,13 @@ class Ledger:
     def scraped(self, event: Scraped, now: float) -> None:
         """Take in what a scrape said. One that was sent before the last one, or of a stranger, is ignored."""
         endpoint = self.listed.get(event.key)
-        if endpoint is None or event.sample is None or event.sent_s <= endpoint.sample_sent_s:
+        if endpoint is None or event.sent_s <= endpoint.sample_sent_s:
             return
         was_open = endpoint in self.full_room.views
-        endpoint.learn(event.sample, sent_s=event.sent_s, received_s=min(event.received_s, now))
-        self._arm(endpoint)
+        if event.sample is not None:
+            endpoint.learn(event.sample, sent_s=event.sent_s, received_s=min(event.received_s, now))
+            self._arm(endpoint)
+        self._note_contact(endpoint, event.contact, now)
         self._settle_room(endpoint, now)
         if endpoint in self.full_room.views:
             endpoint.ask_pace_s = _ASK_AGAIN_S
@@ -298,6 +305,30 @@ class Ledger:
     def next_stale_s(self) -> float:
         """When the next sample may become stale; infinite if there is none."""
         return self._stale[0][0] if self._stale else inf
+
+    # ---------------------------------------------------------- nobody listens
+
+    def is_shunned(self, endpoint: Endpoint) -> bool:
+        """Whether nobody listens there, and somewhere else somebody may.
+
+        Such an endpoint would answer faster than any other, with errors, and so swallow whatever is queued. If all
+        of them refuse, the fault may be on our side, and we believe none.
+        """
+        return endpoint in self._refusing and len(self._refusing) < len(self.listed)
+
+    def _note_contact(self, endpoint: Endpoint, contact: Contact, now: float) -> None:
+        before = len(self._refusing)
+        if contact is Contact.REFUSED:
+            self._refusing[endpoint] = None
+        else:
+            self._refusing.pop(endpoint, None)
+        if len(self._refusing) != before:
+            self._settle_refusing(now)
+
+    def _settle_refusing(self, now: float) -> None:
+        """Whether one refusing endpoint is shunned depends on all the others."""
+        for endpoint in self._refusing:
+            self._settle_room(endpoint, now)
 
     # ------------------------------------------------------------ asking early
 
@@ -336,7 +367,7 @@ class Ledger:
 
     def _settle_room(self, endpoint: Endpoint, now: float) -> None:
         view = endpoint.view
-        has_room = endpoint.listed
+        has_room = endpoint.listed and not self.is_shunned(endpoint)
         for room in self._rooms.values():
             has_room = has_room and self._guard.has_room(self._policy.capacity, view, room.ceiling)
             if has_room:

@@ -51,6 +51,8 @@ async def connect(address: PageAddress) -> ServerConnection:
         )
     except ssl.SSLError as error:
         raise ScrapeFailure(FailureKind.TLS, f"the TLS handshake failed: {error}") from error
+    except ConnectionRefusedError as error:
+        raise ScrapeFailure(FailureKind.REFUSED, f"no connection: {error}") from error
     except OSError as error:
         raise ScrapeFailure(FailureKind.CONNECT, f"no connection: {error}") from error
     return connection

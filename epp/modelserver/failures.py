@@ -8,8 +8,10 @@ from enum import Enum
 class FailureKind(Enum):
     """Why a scrape gave no sample; the value is the metric label."""
 
+    REFUSED = "refused"
+    """Nobody listens there."""
     CONNECT = "connect"
-    """Nobody listens there, or the network refuses."""
+    """There is no connection for another reason: the way there is closed, or we have no sockets left."""
     TLS = "tls"
     """The handshake failed."""
     TIMEOUT = "timeout"

@@ -15,6 +15,7 @@ import math
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Protocol
 
+from epp.core.endpoint import Contact
 from epp.core.events import Scraped
 from epp.modelserver.connection import PageAddress, ServerConnection, connect
 from epp.modelserver.failures import FailureKind, ScrapeFailure
@@ -164,9 +165,15 @@ class Target:
             else:
                 self._finish(sample, None)
 
+    def _contact(self, failure: ScrapeFailure | None) -> Contact:
+        """Only the endpoint's own port says something of the endpoint: pages may be served on another one."""
+        refused = failure is not None and failure.kind is FailureKind.REFUSED
+        own_port = self.endpoint.address.rpartition(":")[2] == str(self._address.port)
+        return Contact.REFUSED if refused and own_port else Contact.REACHED
+
     def _finish(self, sample: EngineSample | None, failure: ScrapeFailure | None) -> None:
         self._state = _State.IDLE
-        scraped = Scraped(self.endpoint.key, self._sent_s, self._clock(), sample)
+        scraped = Scraped(self.endpoint.key, self._sent_s, self._clock(), sample, self._contact(failure))
         try:
             self._report(self, scraped, failure)
         except Exception as error:

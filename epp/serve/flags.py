@@ -193,7 +193,7 @@ FLAGS: dict[Group, tuple[Flag, ...]] = {
             "drain-timeout",
             Kind.DURATION,
             "30s",
-            "after SIGTERM: not ready, but still serving and dispatching",
+            "after SIGTERM: not ready, but still serving and dispatching; a second signal ends it",
         ),
         Flag("stream-drain-timeout", Kind.DURATION, "90s", "then: running responses may go on this long"),
     ),

@@ -91,7 +91,10 @@ class Objects:
                 self._log_endpoints(endpoints)
             else:
                 self._feed(event)
-                log.info("objectives changed", priorities=sorted(event.priorities, reverse=True))
+                log.info(
+                    "objectives changed",
+                    priorities=" ".join(map(str, sorted(event.priorities, reverse=True))),
+                )
         self._changed()
 
     def _log_endpoints(self, endpoints: tuple[EndpointSpec, ...]) -> None:
@@ -99,7 +102,9 @@ class Objects:
             log.warning("there is no pool to serve yet", why=self.why_no_pool())
         elif endpoints:
             log.info(
-                "endpoints changed", count=len(endpoints), endpoints=[each.address for each in endpoints[:16]]
+                "endpoints changed",
+                count=len(endpoints),
+                endpoints=" ".join(each.address for each in endpoints[:16]),
             )
         else:
             log.warning(

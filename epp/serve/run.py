@@ -3,7 +3,8 @@
 Order of starting: objects are read, the metrics and health ports open (not ready), ext_proc opens, scraping starts, and
 once the pool is known the picker is ready. Order of stopping, from the first SIGTERM or SIGINT: not ready, while
 everything is still served, for `--drain-timeout`; then what is queued, and whoever still comes, is refused, and running
-responses go on until they end or for `--stream-drain-timeout`. A second signal goes on to the next step at once.
+responses go on until they end or for `--stream-drain-timeout`. A second signal goes on to the next step at once, and
+so does the first SIGINT: it comes from a person at a terminal, and no gateway has to be given time to notice.
 """
 
 from __future__ import annotations
@@ -108,6 +109,7 @@ class _Picker:
         self._objects = objects
         self._statistics = statistics
         self._draining = False
+        self._interrupted = False
         self._stop = asyncio.Event()
 
     def why_not_ready(self) -> str | None:
@@ -139,8 +141,12 @@ class _Picker:
         settings = self._settings
         self._draining = True
         self.readiness_may_have_changed()
-        log.info("stopping: not ready any more, still serving", seconds=settings.drain_timeout_s)
-        await self._pause(settings.drain_timeout_s)
+        if not self._interrupted:
+            log.info(
+                "stopping: not ready any more, still serving; a second signal goes on at once",
+                seconds=settings.drain_timeout_s,
+            )
+            await self._pause(settings.drain_timeout_s)
         queued = self._statistics().queued_requests
         log.info("stopping: queued requests are refused, running responses go on", queued=queued)
         self._director.feed(Draining())
@@ -148,6 +154,10 @@ class _Picker:
             log.warning("stopping: running responses are cut off", streams=self._extproc.streams)
         await self._extproc.stop()
         log.info("stopped")
+
+    def _interrupt(self) -> None:
+        self._interrupted = True
+        self._stop.set()
 
     async def _pause(self, seconds: float) -> None:
         """Wait, unless another signal comes."""
@@ -170,8 +180,8 @@ class _Picker:
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
+        loop.add_signal_handler(signal.SIGINT, self._interrupt)
         try:
             yield
         finally:

@@ -108,6 +108,18 @@ def test_what_is_worth_knowing_fails_nothing(epp_validate, write):
     assert lines[1] == f"ok: {objects}: 1 InferencePool; pool default/demo with 0 endpoints"
 
 
+def test_objects_without_the_pool_serve_nobody(epp_validate, write):
+    """Neither a missing InferencePool nor a pool name that nobody has can be meant."""
+    for words in (
+        ["--objects", write("pods.yaml", POD)],
+        ["--objects", write("all.yaml", POOL + POD), "--pool-name", "zzz"],
+    ):
+        status, lines = epp_validate(*words)
+        assert status == 1
+        assert "InferencePool" in lines[0]
+        assert lines[-1] == "failed: 1 problem"
+
+
 def test_without_files_the_default_configuration_is_checked(epp_validate):
     """The command alone says what holds without a configuration."""
     status, lines = epp_validate()

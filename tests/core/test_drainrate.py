@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from epp.core.actions import Refuse
-from epp.core.drainrate import LONGEST_RETRY_S, SHORTEST_RETRY_S, DrainRate
+from epp.core.drainrate import LONGEST_RETRY_S, SHORTEST_RETRY_S, DrainRate, retry_after_s
 from epp.core.events import Ended, ObjectivesChanged, Tick
 from tests.core.building import A, controller, request
 
@@ -11,7 +11,7 @@ from tests.core.building import A, controller, request
 def test_a_band_that_never_drained_promises_nothing() -> None:
     """Without a dispatch so far the hint is the longest there is."""
     assert DrainRate().per_second(5.0) == 0.0
-    assert DrainRate().retry_after_s(1, 5.0) == LONGEST_RETRY_S
+    assert retry_after_s(1, DrainRate().per_second(5.0)) == LONGEST_RETRY_S
 
 
 def test_a_steady_rate_is_measured() -> None:
@@ -53,7 +53,7 @@ def test_the_hint_is_the_queue_ahead_over_the_rate() -> None:
     rate = DrainRate()
     for tenth in range(100):
         rate.count(tenth / 10)
-    assert 4 <= rate.retry_after_s(50, 10.0) <= 6
+    assert 4 <= retry_after_s(50, rate.per_second(10.0)) <= 6
 
 
 def test_the_hint_stays_within_its_bounds() -> None:
@@ -61,8 +61,8 @@ def test_the_hint_stays_within_its_bounds() -> None:
     rate = DrainRate()
     for _ in range(1000):
         rate.count(3.0)
-    assert rate.retry_after_s(1, 3.5) == SHORTEST_RETRY_S
-    assert rate.retry_after_s(10**9, 3.5) == LONGEST_RETRY_S
+    assert retry_after_s(1, rate.per_second(3.5)) == SHORTEST_RETRY_S
+    assert retry_after_s(10**9, rate.per_second(3.5)) == LONGEST_RETRY_S
     assert (SHORTEST_RETRY_S, LONGEST_RETRY_S) == (1, 60)
 
 
@@ -78,3 +78,17 @@ def test_each_band_has_a_rate_of_its_own() -> None:
     core.handle(request(100, 5, ttl_s=0.5), 4.2)
     refusals = [each for each in core.handle(Tick(), 4.7) if isinstance(each, Refuse)]
     assert {each.request_id: each.retry_after_s for each in refusals} == {1: 60, 100: 1}
+
+
+def test_what_drains_below_counts_for_the_band_above() -> None:
+    """A band that has not drained yet would get what a lower one gets, so its hint is not the maximum."""
+    core = controller(A, max_requests=1)
+    core.handle(ObjectivesChanged(frozenset({-10})), 0.0)
+    for number in range(50):
+        core.handle(request(number, priority=-10), number / 10)
+        core.handle(Ended(number), number / 10)
+    core.handle(request(100, priority=-10), 5.0)
+    core.handle(request(101, priority=0, size_bytes=0), 5.0)
+    above = core.handle(request(102, priority=0), 5.0)[0]
+    assert isinstance(above, Refuse)
+    assert above.retry_after_s == SHORTEST_RETRY_S

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from epp.config.scrape import Scheme, ScrapeConfig
-from epp.core.endpoint import EndpointSpec, EngineSample
+from epp.core.endpoint import Contact, EndpointSpec, EngineSample
 from epp.core.events import Scraped
 from epp.modelserver import FailureKind, ScrapeNotice, Scraper
 from epp.modelserver.connection import MAX_RESPONSE_BYTES
@@ -356,7 +356,8 @@ async def test_nobody_listening_is_a_failure(serve: Serve) -> None:
     async with Bench(spec) as bench:
         await until(lambda: len(bench.scraped) >= 3)
     assert set(bench.samples(spec)) == {None}
-    assert set(bench.failures()) == {FailureKind.CONNECT}
+    assert set(bench.failures()) == {FailureKind.REFUSED}
+    assert {scraped.contact for scraped in bench.scraped} == {Contact.REFUSED}
 
 
 async def test_broken_servers_do_not_delay_the_others(serve: Serve) -> None:
