@@ -12,7 +12,6 @@ from epp.core.band import Band
 from epp.core.bands import Bands
 from epp.core.caps import Displaces, Full
 from epp.core.clocks import DeadlineHeap, WaitClocks
-from epp.core.drainrate import DrainRate
 from epp.core.endpoint import EndpointView
 from epp.core.events import Arrived, Cancelled, DeliveryFailed
 from epp.core.guard import PolicyGuard
@@ -269,7 +268,7 @@ def every_ceiling_is_asked_by_itself(patch: pytest.MonkeyPatch) -> None:
 @trap(CAPPED)
 def come_again_at_once(patch: pytest.MonkeyPatch) -> None:
     """A refused client is told to come again in 0 s."""
-    patch.setattr(DrainRate, "retry_after_s", lambda self, ahead, now: 0)
+    patch.setattr("epp.core.controller.retry_after_s", lambda ahead, per_second: 0)
 
 
 @trap(PLAIN)
