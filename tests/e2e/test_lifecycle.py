@@ -91,6 +91,24 @@ async def test_while_draining_new_streams_are_served_and_probes_say_no(
             assert await it.picker.ended == 0
 
 
+async def test_ctrl_c_waits_for_no_gateway(world: Callable[[Setting], World]) -> None:
+    """SIGINT comes from a person: the drain time is skipped, and what runs is finished all the same."""
+    async with world(Setting(flags=["--drain-timeout=3600s"])) as it:
+        running = it.hold("running")
+        await it.server.until_held(1)
+        it.picker.send(signal.SIGINT)
+        await it.until(lambda: _refuses(it))
+        it.server.let_go(1)
+        assert await running == (200, "running")
+        async with asyncio.timeout(60):
+            assert await it.picker.ended == 0
+
+
+async def _refuses(it: World) -> bool:
+    async with it.client.post(f"{it.url}/anything", data=b"x") as response:
+        return response.headers.get("x-llm-d-request-dropped-reason") == "rejected-shutting-down"
+
+
 async def test_health_answers_by_every_name_that_gateways_use(world: Callable[[Setting], World]) -> None:
     """The names of probes, charts and gateways are SERVING on the health port once the pool is known."""
     names = [

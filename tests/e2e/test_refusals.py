@@ -97,7 +97,6 @@ async def test_too_large_a_body_is_a_413_in_mid_upload(
         b"not json",
         b"[1, 2]",
         b'"text"',
-        b"",
         b'{"model": "m"}',
         b'{"messages": [{"role": "user"}]}',
         b"\xff\xfe",
@@ -108,9 +107,6 @@ async def test_malformed_chats_are_400s_that_say_why(world: Callable[[Setting], 
     async with world(Setting()) as it:
         headers = {"content-type": "application/json"}
         async with it.client.post(f"{it.url}{CHAT}", data=body, headers=headers) as response:
-            if not body:
-                assert response.status in {200, 400}
-                return
             status, reason, error = await _refusal(response)
             assert (status, reason) == (400, "rejected-malformed")
             assert error["message"]
