@@ -192,10 +192,10 @@ class Controller:
 
     def _can_never_run(self, eligibility: Eligibility) -> bool:
         """Restricted to a subset that is empty or foreign. An empty pool may still grow one."""
-        if eligibility is ANY or eligibility == ANY:
+        if eligibility == ANY:
             return False
         if not self._ledger.listed:
-            return not getattr(eligibility, "entries", None)
+            return eligibility.is_empty
         return not any(eligibility.admits(each.spec) for each in self._ledger.listed.values())
 
     def _queue(self, request: Arrived, band: Band, lane: Lane) -> None:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 class AnyEndpoint:
     """Every endpoint of the pool."""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no endpoint can ever be admitted."""
+        return False
+
     def admits(self, endpoint: EndpointSpec) -> bool:
         """Whether a request may use `endpoint`."""
         del endpoint
@@ -42,6 +47,11 @@ class Subset:
             if entry:
                 cleaned.add(entry)
         return cls(frozenset(cleaned))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no endpoint can ever be admitted."""
+        return not self.entries
 
     def admits(self, endpoint: EndpointSpec) -> bool:
         """Whether a request may use `endpoint`."""

@@ -60,7 +60,7 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class EndpointsChanged:
-    """The pool's endpoints, all of them, best known to worst in no order that matters."""
+    """The pool's endpoints, all of them. Their order doesn't matter."""
 
     endpoints: tuple[EndpointSpec, ...]
 

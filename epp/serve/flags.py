@@ -75,17 +75,6 @@ _ENGINES = (
     "configure metrics via engineConfigs of the core-metrics-extractor plugin in EndpointPickerConfig instead"
 )
 
-GATEWAY_PROFILES = (
-    "envoy",
-    "istio",
-    "envoy-gateway",
-    "envoy-ai-gateway",
-    "agentgateway",
-    "nginx",
-    "gke",
-    "kgateway",
-)
-
 FLAGS: dict[Group, tuple[Flag, ...]] = {
     Group.OBJECTS: (
         Flag(
