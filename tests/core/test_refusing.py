@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
+import pytest
+
 from epp.core.actions import Dispatch
 from epp.core.endpoint import Contact, EndpointSpec, EngineSample
 from epp.core.events import Ended, EndpointsChanged, Scraped
-from tests.core.building import A, B, controller, request
+from tests.core.building import A, B, controller, endpoint, request
 
 IDLE = EngineSample(0, 0, 0.0)
 
@@ -64,3 +68,34 @@ def test_the_last_one_that_answers_leaves_and_the_rest_is_tried() -> None:
     core.check()
     core.handle(Ended(0), 0.4)
     core.check()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_over_a_long_history_nobody_is_sent_to_a_closed_port(seed: int) -> None:
+    """Endpoints come, go, refuse and answer again at random, and check() holds after every one of 3,000 steps."""
+    rng = random.Random(seed)
+    pool = [endpoint(number, max_concurrency=3) for number in range(4)]
+    core, listed, refusing, running = controller(*pool), set(pool), set(), []
+    for step in range(3000):
+        now = step / 64
+        spec = rng.choice(pool)
+        match rng.choice(["arrive", "arrive", "end", "end", "scrape", "enlist"]):
+            case "arrive":
+                event = request(step, priority=rng.choice((-1, 0, 1)), need=rng.choice((0, 1, 1, 1)))
+            case "end" if running:
+                event = Ended(running.pop(rng.randrange(len(running))))
+            case "enlist":
+                listed = set(rng.sample(pool, rng.randint(1, 4)))
+                refusing &= listed
+                event = EndpointsChanged(tuple(sorted(listed, key=lambda each: each.key)))
+            case _:
+                contact = rng.choice(list(Contact))
+                if spec in listed:
+                    refusing = refusing | {spec} if contact is Contact.REFUSED else refusing - {spec}
+                event = Scraped(spec.key, now, now, None, contact)
+        actions = core.handle(event, now)
+        core.check()
+        sent = [action for action in actions if isinstance(action, Dispatch)]
+        running += [action.request_id for action in sent]
+        if refusing != listed:
+            assert {action.endpoint for action in sent}.isdisjoint(refusing)
