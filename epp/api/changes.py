@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from epp.api.manifest import AppProtocol
-    from epp.api.objects import ObjectRef
+    from epp.api.objects import ApiObject, ObjectRef
     from epp.api.problem import Problem
     from epp.core.events import EndpointsChanged, ObjectivesChanged
 
@@ -49,10 +49,24 @@ class Note(NamedTuple):
         return f"{self.ref}: {self.problem}" if self.ref else str(self.problem)
 
 
+class Batch(NamedTuple):
+    """Objects that came, changed and went, all at once: what a source of objects hands over."""
+
+    upserts: tuple[ApiObject, ...] = ()
+    deletes: tuple[ObjectRef, ...] = ()
+    """Gone before the upserts came."""
+    notes: tuple[Note, ...] = ()
+    """What is wrong with objects, used or not, that was not wrong before."""
+    seen: tuple[ObjectRef, ...] = ()
+    """Objectives and rewrites whose status or metadata may differ from what was written there last."""
+
+
 class Changes(NamedTuple):
-    """What a batch of upserts and deletes came to."""
+    """What a batch came to."""
 
     events: tuple[EndpointsChanged | ObjectivesChanged, ...] = ()
     """For the core; empty if nothing changed that matters to it."""
     notes: tuple[Note, ...] = ()
     """What is noteworthy now and was not before."""
+    judged: tuple[ObjectRef, ...] = ()
+    """Objectives and rewrites whose verdict is new, different or gone."""
