@@ -23,7 +23,7 @@ from epp.core.guard import BROKEN_KEY
 from epp.core.statistics import BandStatistics, FlowStatistics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from epp.core.eligibility import Eligibility
     from epp.core.events import Arrived
@@ -222,7 +222,7 @@ class Band:
         """The band's virtual time on one endpoint."""
         return self._virtual.get(endpoint, 0.0)
 
-    def endpoints_changed(self, count: int, *, joined: set[Endpoint], left: set[Endpoint]) -> None:
+    def endpoints_changed(self, count: int, *, joined: Iterable[Endpoint], left: Iterable[Endpoint]) -> None:
         """Endpoints that join start at the latest virtual time; those that left are forgotten."""
         self.endpoint_count = count
         for endpoint in left:

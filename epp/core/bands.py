@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from epp.core.eligibility import Eligibility
     from epp.core.guard import PolicyGuard
-    from epp.core.ledger import Endpoint, Ledger
+    from epp.core.ledger import Endpoint, Ledger, Turnover
     from epp.core.policy import FlowControlPolicy
     from epp.core.statistics import WaitReason
 
@@ -31,7 +31,6 @@ class Bands:
 
     __slots__ = (
         "_bands",
-        "_endpoints",
         "_guard",
         "_ledger",
         "_policy",
@@ -57,7 +56,6 @@ class Bands:
         self._provided: frozenset[int] = frozenset()
         self._bands: dict[int, Band] = {}
         self._retired: dict[int, WaitAccount] = {}
-        self._endpoints: set[Endpoint] = set()
         self.queued_requests = 0
         self.queued_bytes = 0
         self.provision(frozenset(), now)
@@ -128,7 +126,9 @@ class Bands:
     def _new(self, priority: int) -> Band:
         # A priority that comes back goes on with its account.
         waits = self._retired.pop(priority, None) or WaitAccount()
-        return Band(priority, self._policy.band(priority), waits=waits, endpoint_count=len(self._endpoints))
+        return Band(
+            priority, self._policy.band(priority), waits=waits, endpoint_count=len(self._ledger.listed)
+        )
 
     def _retire(self, band: Band) -> None:
         if len(self._retired) >= _RETIRED_ACCOUNTS:
@@ -169,16 +169,20 @@ class Bands:
         """Whether one more tenant may have a flow of its own."""
         return sum(len(band.flows) for band in self) < self._policy.max_flows
 
-    def endpoints_changed(self) -> None:
+    def endpoints_changed(self, turnover: Turnover) -> None:
         """The pool's endpoints changed: virtual times and eligibilities follow."""
-        listed = set(self._ledger.listed.values())
-        joined, left = listed - self._endpoints, self._endpoints - listed
-        self._endpoints = listed
+        count = len(self._ledger.listed)
+        gone = (*turnover.left, *turnover.described)
+        come = (*turnover.joined, *turnover.described)
         for band in self:
-            band.endpoints_changed(len(listed), joined=joined, left=left)
+            band.endpoints_changed(count, joined=turnover.joined, left=turnover.left)
             for lane in band.lanes.values():
-                if lane.eligible is not None:
-                    lane.eligible = self._resolve(lane.eligibility)
+                if lane.eligible is None:
+                    continue
+                for endpoint in gone:
+                    lane.eligible.pop(endpoint, None)
+                admits = lane.eligibility.admits
+                lane.eligible.update((each, None) for each in come if admits(each.spec))
 
     def _resolve(self, eligibility: Eligibility) -> dict[Endpoint, None]:
         return {each: None for each in self._ledger.listed.values() if eligibility.admits(each.spec)}

@@ -37,6 +37,7 @@ from epp.core.events import (
     Event,
     ObjectivesChanged,
     PolicyChanged,
+    Resumed,
     Scraped,
     Tick,
 )
@@ -121,6 +122,8 @@ class Controller:
                 self._policy_changed(event.policy)
             case Draining():
                 self._draining = True
+            case Resumed():
+                self._draining = False
             case Tick():
                 pass
             case _:
@@ -245,9 +248,10 @@ class Controller:
             reservation.band.refund(reservation.flow, reservation.cost, reservation.lifts, self._guard)
 
     def _endpoints_changed(self, event: EndpointsChanged) -> None:
-        if self._ledger.enlist(event.endpoints, self._now):
+        turnover = self._ledger.enlist(event.endpoints, self._now)
+        if turnover is not None:
             self._clocks.switch(pool_is_empty=not self._ledger.listed, now=self._now)
-            self._bands.endpoints_changed()
+            self._bands.endpoints_changed(turnover)
 
     def _policy_changed(self, policy: FlowControlPolicy) -> None:
         self._policy = policy
@@ -274,7 +278,7 @@ class Controller:
         ready = []
         for lane in band.lanes.values():
             if lane.need:
-                usable = bool(views) if lane.eligible is None else not lane.eligible.keys().isdisjoint(views)
+                usable = bool(views) if lane.eligible is None else not lane.eligible.keys().isdisjoint(views.keys())
             else:
                 usable = bool(self._ledger.listed if lane.eligible is None else lane.eligible)
             if usable:

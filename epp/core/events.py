@@ -93,7 +93,12 @@ class PolicyChanged:
 
 @dataclass(frozen=True, slots=True)
 class Draining:
-    """We are stopping: whatever is queued, and whoever comes from now on, is refused."""
+    """We are stopping, or must not serve for now: whatever is queued, and whoever comes from now on, is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """We are not stopping after all: whoever comes from now on is served."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,5 +116,6 @@ Event = (
     | ObjectivesChanged
     | PolicyChanged
     | Draining
+    | Resumed
     | Tick
 )

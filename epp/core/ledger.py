@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import deque
 from heapq import heappop, heappush
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from epp.core.endpoint import NO_SAMPLE, Contact, EndpointSpec, EndpointView, EngineSample, Knowledge
 from epp.core.statistics import EndpointStatistics
@@ -142,6 +142,15 @@ class Room:
         self.views: dict[Endpoint, EndpointView] = {}
 
 
+class Turnover(NamedTuple):
+    """What became of the pool's endpoints."""
+
+    joined: tuple[Endpoint, ...]
+    left: tuple[Endpoint, ...]
+    described: tuple[Endpoint, ...]
+    """Those that stayed, and of which the pool's objects say something else now."""
+
+
 class Ledger:
     """All endpoints, their reservations, and the room on them."""
 
@@ -230,32 +239,40 @@ class Ledger:
             self._settle_room(endpoint, now)
         self.expire_knowledge(now)
 
-    def enlist(self, specs: Iterable[EndpointSpec], now: float) -> bool:
-        """These, and only these, are the pool's endpoints now. Returns whether any came or went or changed."""
+    def enlist(self, specs: Iterable[EndpointSpec], now: float) -> Turnover | None:
+        """These, and only these, are the pool's endpoints now. None if they were before.
+
+        In a large pool almost all of them were: those cost a look each and nothing else.
+        """
         wanted = {spec.key: spec for spec in specs}
-        changed = False
-        for key, endpoint in list(self.listed.items()):
-            if key not in wanted:
-                changed = True
-                del self.listed[key]
-                endpoint.listed = False
-                self._refusing.pop(endpoint, None)
-                self._settle_room(endpoint, now)
-                self._drop_if_gone(endpoint)
-        for key, spec in wanted.items():
-            known = self._known.get(key)
+        listed = self.listed
+        left = tuple([each for key, each in listed.items() if key not in wanted])
+        fresh = [
+            spec
+            for key, spec in wanted.items()
+            if (known := listed.get(key)) is None or (known.spec is not spec and known.spec != spec)
+        ]
+        if not left and not fresh:
+            return None
+        for endpoint in left:
+            del listed[endpoint.spec.key]
+            endpoint.listed = False
+            self._refusing.pop(endpoint, None)
+            self._settle_room(endpoint, now)
+            self._drop_if_gone(endpoint)
+        joined: list[Endpoint] = []
+        described: list[Endpoint] = []
+        for spec in fresh:
+            known = self._known.get(spec.key)
             if known is None:
-                known = self._known[key] = Endpoint(spec)
-            elif known.listed and known.spec == spec:
-                continue
-            changed = True
+                known = self._known[spec.key] = Endpoint(spec)
+            (described if spec.key in listed else joined).append(known)
             known.describe(spec)
             known.listed = True
-            self.listed[key] = known
+            listed[spec.key] = known
             self._settle_room(known, now)
-        if changed:
-            self._settle_refusing(now)
-        return changed
+        self._settle_refusing(now)
+        return Turnover(tuple(joined), left, tuple(described))
 
     def reserve(self, endpoint: Endpoint, *, need: int, tokens: int, now: float) -> None:
         """Count a request that is about to be sent."""

@@ -100,7 +100,7 @@ def versions_are_reused_in_a_lanes_heap(patch: pytest.MonkeyPatch) -> None:
 @trap(RESTLESS)
 def a_subset_is_resolved_once(patch: pytest.MonkeyPatch) -> None:
     """Queued requests keep the endpoints that they could use when they came."""
-    patch.setattr(Bands, "endpoints_changed", lambda self: None)
+    patch.setattr(Bands, "endpoints_changed", lambda self, turnover: None)
 
 
 # ------------------------------------------------------------------------------ 3: work-conserving
@@ -277,7 +277,7 @@ def a_new_endpoint_starts_at_zero(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(
         Band,
         "endpoints_changed",
-        lambda self, count, *, joined, left: changed(self, count, joined=set(), left=left),
+        lambda self, count, *, joined, left: changed(self, count, joined=(), left=left),
     )
 
 

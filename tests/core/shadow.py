@@ -20,6 +20,7 @@ from epp.core.events import (
     EndpointsChanged,
     ObjectivesChanged,
     PolicyChanged,
+    Resumed,
     Scraped,
     Tick,
 )
@@ -104,6 +105,8 @@ class Shadow:
                 self._age()
             case Draining():
                 self.draining = True
+            case Resumed():
+                self.draining = False
             case Tick():
                 pass
             case _:

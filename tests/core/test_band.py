@@ -13,6 +13,7 @@ from epp.core.events import (
     EndpointsChanged,
     ObjectivesChanged,
     PolicyChanged,
+    Resumed,
     Tick,
 )
 from tests.core.building import (
@@ -203,6 +204,20 @@ def test_the_ends_of_an_older_band_do_not_touch_its_successor() -> None:
 
 
 # ---------------------------------------------------------------------------------- stopping, events
+
+
+def test_whoever_comes_after_a_stop_was_called_off_is_served() -> None:
+    """Resumed ends the refusing: newcomers queue, and what was not refused yet is served after all."""
+    core = controller(A)
+    for number in range(STEP + 3):
+        core.handle(request(number), 0.0)
+    assert len(refused(core.handle(Draining(), 1.0))) == STEP
+    assert refused(core.handle(Resumed(), 1.0)) == {}
+    assert refused(core.handle(request(1000), 1.0)) == {}
+    left = [STEP + 1, STEP + 2, 1000]
+    for running, following in zip([0, *left], left, strict=False):
+        assert dispatched(core.handle(Ended(running), 2.0)) == [following]
+    core.check()
 
 
 def test_draining_refuses_everybody_in_bounded_steps() -> None:

@@ -17,6 +17,7 @@ from epp.core.events import (
     EndpointsChanged,
     ObjectivesChanged,
     PolicyChanged,
+    Resumed,
     Scraped,
     Tick,
 )
@@ -189,6 +190,12 @@ class ControllerMachine(RuleBasedStateMachine):
         """The picker is told to stop."""
         if sure:
             self.oracle.handle(Draining(), self.now)
+
+    @precondition(lambda self: self.oracle.draining)
+    @rule()
+    def resume(self) -> None:
+        """The picker may serve again."""
+        self.oracle.handle(Resumed(), self.now)
 
     # -------------------------------------------------------------------- the time
 
