@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 UV     ?= uv
 
-.PHONY: help demo test lint format bench protos venv lock clean
+.PHONY: help demo test lint format bench protos manifests venv lock clean
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/ \t/' | sort
@@ -33,6 +33,9 @@ bench: $(VENV)/.dev   ## the cost table, as ratios in one run
 protos: $(VENV)/.dev  ## regenerate the message classes from protos/
 	@$(BIN)/python -m protos.compile
 
+manifests: $(VENV)/.dev  ## regenerate what deploy/ has from the code: CRDs, Envoy's configurations
+	@$(BIN)/python -m deploy.generate
+
 venv: $(VENV)/.dev    ## everything for development
 
 # An interrupted or failed installation leaves no stamp, so the next call starts it again.
@@ -56,7 +59,7 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.demo
 lock:            ## recompile the pinned requirements (needs uv)
 	@$(UV) pip compile -q --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 	  --custom-compile-command "make lock" requirements/run.in -o requirements/run.txt
-	@for level in demo dev; do \
+	@for level in demo dev build; do \
 	  $(UV) pip compile -q --generate-hashes --universal --python-version 3.11 --no-emit-index-url --no-emit-find-links \
 	    --custom-compile-command "make lock" -c requirements/run.txt requirements/$$level.in -o requirements/$$level.txt; \
 	done

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--objects",
         type=Path,
         metavar="PATH",
-        help="a file or a folder of manifests: InferencePool, InferenceObjective, Pod",
+        help="a file or a folder of manifests: InferencePool, InferenceObjective, InferenceModelRewrite, Pod",
     )
     parser.add_argument(
         "--pool-name", metavar="NAME", help="the InferencePool to check for, if there are several"

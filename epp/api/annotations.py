@@ -32,6 +32,11 @@ _WHOLE = re.compile(r"[0-9]{1,9}", re.ASCII)
 T = TypeVar("T")
 
 
+def concern_us(given: Mapping[str, str]) -> bool:
+    """Whether there is anything to ask for; most pods have annotations of others only."""
+    return bool([key for key in given if key.startswith((_OURS, ACTIVE_PORTS, LEGACY_ACTIVE_PORTS))])
+
+
 class Annotations:
     """One object's annotations; collects what is wrong with those that were asked for."""
 

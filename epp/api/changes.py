@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from epp.api.manifest import AppProtocol
     from epp.api.objects import ApiObject, ObjectRef
     from epp.api.problem import Problem
+    from epp.api.selector import Selector
     from epp.core.events import EndpointsChanged, ObjectivesChanged
 
 
@@ -20,7 +21,7 @@ class PoolInfo:
     namespace: str
     name: str
     app_protocol: AppProtocol
-    selector: tuple[tuple[str, str], ...]
+    selector: Selector
     target_ports: tuple[int, ...]
 
     def __str__(self) -> str:

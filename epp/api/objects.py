@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from epp.api.manifest import AppProtocol, EndpointPickerRef, PoolRef
+    from epp.api.manifest import AppProtocol, EndpointPickerRef, PoolRef, RewriteRule
+    from epp.api.selector import Selector
 
 
 class ObjectRef(NamedTuple):
@@ -38,8 +39,8 @@ class InferencePool(Struct, frozen=True, kw_only=True, gc=False):
     name: str
     terminating: bool
     """Being deleted, which counts as gone."""
-    selector: tuple[tuple[str, str], ...]
-    """The labels that a pod must carry, all of them."""
+    selector: Selector
+    """What the labels of a pod must fulfil."""
     target_ports: tuple[int, ...]
     """Every port of a pod is an endpoint of its own; the position is its rank."""
     app_protocol: AppProtocol
@@ -73,6 +74,26 @@ class InferenceObjective(Struct, frozen=True, kw_only=True, gc=False):
         return ObjectRef(self.group, "InferenceObjective", self.namespace, self.name)
 
 
+class InferenceModelRewrite(Struct, frozen=True, kw_only=True, gc=False):
+    """Under which names models are served, for one pool."""
+
+    group: str
+    namespace: str
+    name: str
+    terminating: bool
+    """Being deleted, which counts as gone."""
+    pool: PoolRef
+    rules: tuple[RewriteRule, ...]
+    """The first of those that fit a model counts."""
+    created: str
+    """When, as the API server writes it: the text's order is that of time. Empty if the manifest says nothing."""
+
+    @property
+    def ref(self) -> ObjectRef:
+        """Its identity."""
+        return ObjectRef(self.group, "InferenceModelRewrite", self.namespace, self.name)
+
+
 class Pod(Struct, frozen=True, kw_only=True, gc=False):
     """A pod that may serve."""
 
@@ -97,4 +118,4 @@ class Pod(Struct, frozen=True, kw_only=True, gc=False):
         return ObjectRef("", "Pod", self.namespace, self.name)
 
 
-ApiObject = InferencePool | InferenceObjective | Pod
+ApiObject = InferencePool | InferenceObjective | InferenceModelRewrite | Pod

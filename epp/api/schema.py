@@ -181,6 +181,8 @@ def _number(kind: inspect.IntType, _remedy: str) -> _Reader:
     wanted = "must be a whole number" if least is None else f"must be a whole number from {least} to {most}"
 
     def read_number(value: object, problems: list[Problem]) -> object:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)  # as the API server takes it
         if (
             isinstance(value, bool)
             or not isinstance(value, int)

@@ -278,7 +278,11 @@ class Controller:
         ready = []
         for lane in band.lanes.values():
             if lane.need:
-                usable = bool(views) if lane.eligible is None else not lane.eligible.keys().isdisjoint(views.keys())
+                usable = (
+                    bool(views)
+                    if lane.eligible is None
+                    else not lane.eligible.keys().isdisjoint(views.keys())
+                )
             else:
                 usable = bool(self._ledger.listed if lane.eligible is None else lane.eligible)
             if usable:

@@ -4,12 +4,18 @@ Chunks are held by reference, the small ones merged, so that a body in a million
 its bytes. On the way out neighbours travel together where they fit into one message, because a message costs
 far more than its bytes. No piece is larger than 62,000 bytes or the largest message that the gateway itself has
 sent here, whichever is more: what it sends it can also take.
+
+Before the first piece has gone, parts of a body that is whole can be replaced. Only the chunks that they lie in are
+cut; the others stay the objects that came.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 USUAL_PIECE_BYTES: Final = 62_000
 """What every gateway takes: upstream's pieces have this size."""
@@ -25,6 +31,20 @@ class Piece(NamedTuple):
     end_of_stream: bool
 
 
+class Edit(NamedTuple):
+    """A part of a body, and what goes out in its place."""
+
+    start: int
+    end: int
+    """The first byte that stays; equal to `start` where something is only put in."""
+    replacement: bytes
+
+    @property
+    def growth(self) -> int:
+        """By how many bytes the body gets longer."""
+        return len(self.replacement) - (self.end - self.start)
+
+
 class PassingBody:
     """One body, between coming in and going out."""
 
@@ -37,13 +57,8 @@ class PassingBody:
 
     def add(self, chunk: bytes) -> None:
         """Take in what one message brought."""
-        size = len(chunk)
-        self._largest = max(self._largest, size)
-        chunks = self._chunks
-        if chunks and len(chunks[-1]) + size <= _SMALL_BYTES:
-            chunks[-1] += chunk
-        elif size:
-            chunks.append(chunk)
+        self._largest = max(self._largest, len(chunk))
+        self._hold(chunk)
 
     def end(self) -> None:
         """The last chunk has come, and nothing else will mark the end: the last piece has to."""
@@ -52,6 +67,23 @@ class PassingBody:
     def whole(self) -> bytes:
         """All that is held, in one."""
         return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+
+    def replace(self, edits: Sequence[Edit]) -> None:
+        """Change parts of what is held. They are in order, and don't touch each other."""
+        chunks, self._chunks = self._chunks, deque()
+        due = deque(edits)
+        chunk_start = kept = 0
+        for chunk in chunks:
+            chunk_end = chunk_start + len(chunk)
+            while due and due[0].start < chunk_end:
+                edit = due.popleft()
+                self._hold(chunk[kept - chunk_start : edit.start - chunk_start])
+                self._hold(edit.replacement)
+                kept = edit.end
+            if kept < chunk_end:
+                self._hold(chunk[kept - chunk_start :])
+                kept = chunk_end
+            chunk_start = chunk_end
 
     def next_piece(self) -> Piece | None:
         """Let the next piece go; None if there is none now."""
@@ -70,3 +102,11 @@ class PassingBody:
         if last:
             self._end_due = False
         return Piece(together[0] if len(together) == 1 else b"".join(together), last)
+
+    def _hold(self, chunk: bytes) -> None:
+        chunks = self._chunks
+        size = len(chunk)
+        if chunks and len(chunks[-1]) + size <= _SMALL_BYTES:
+            chunks[-1] += chunk
+        elif size:
+            chunks.append(chunk)

@@ -162,7 +162,9 @@ class Conversation:
         assert self._request is not None
         assert self._modes is not None
         self._request.release(address)
-        self._response = ResponseHalf(self._modes.response, waited_s=waited_s)
+        self._response = ResponseHalf(
+            self._modes.response, waited_s=waited_s, conformance=self._settings.conformance
+        )
         self.phase = Phase.RUNNING
         return True
 

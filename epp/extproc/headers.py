@@ -28,6 +28,7 @@ OBJECTIVE: Final = ("x-llm-d-inference-objective", "x-gateway-inference-objectiv
 """The current name, then the one it had; if both come, the current one wins."""
 FAIRNESS_ID: Final = ("x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id")
 TTL: Final = ("x-llm-d-inference-ttl",)
+MODEL_REWRITE: Final = ("x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite")
 
 DESTINATION: Final = "x-gateway-destination-endpoint"
 """Where the gateway reads our answer; also its key in dynamic metadata."""
@@ -37,14 +38,29 @@ QUEUE_DURATION: Final = "x-llm-d-flow-queue-duration-ms"
 """On responses: how long the request waited here. Only we may say that."""
 DROPPED_REASON: Final = "x-llm-d-request-dropped-reason"
 
-_CONTROL: Final = frozenset({*OBJECTIVE, *FAIRNESS_ID, *TTL, SUBSET, QUEUE_DURATION})
-_REQUEST_HEADERS: Final = _CONTROL | {PATH, REQUEST_ID, CONTENT_LENGTH, CONTENT_TYPE}
+TEST_SELECTION: Final = "test-epp-endpoint-selection"
+"""The endpoints that a conformance test allows. Whoever may send it steers, so it counts only where tests are run."""
+TEST_SERVED: Final = "x-conformance-test-served-endpoint"
+"""On responses to conformance tests: which endpoint it was, by the gateway's account."""
+NOT_TOLD: Final = "fail: the gateway did not say which endpoint served"
+"""There, if the gateway gives none: what we chose would prove nothing of the gateway."""
+
+_CONTROL: Final = frozenset({*OBJECTIVE, *FAIRNESS_ID, *TTL, *MODEL_REWRITE, SUBSET, QUEUE_DURATION})
+_REQUEST_HEADERS: Final = _CONTROL | {PATH, REQUEST_ID, CONTENT_LENGTH, CONTENT_TYPE, TEST_SELECTION}
 _RESPONSE_HEADERS: Final = frozenset({STATUS, QUEUE_DURATION})
 
 _LONGEST_OBJECTIVE = 253
 """Kubernetes allows no longer name."""
 _LONGEST_FAIRNESS_ID = 1024
+_LONGEST_MODEL = 1024
 _LONGEST_REQUEST_NAME = 256
+
+
+class Conformance(Enum):
+    """Whether the hooks of the gateways' conformance tests work. They let any client choose its endpoint."""
+
+    OFF = "off"
+    ON = "on"
 
 
 class ControlHeaders(Enum):
@@ -61,6 +77,8 @@ class RequestControl(NamedTuple):
     objective: str
     fairness_id: str
     ttl_s: float | None
+    model_rewrite: str
+    """The model to send the request on with; '' if none is given."""
     path: str
     content_type: str
     """The media type without its parameters, lower case; '' if none is given."""
@@ -69,6 +87,8 @@ class RequestControl(NamedTuple):
     """The control headers that came, to be removed."""
     invalid: tuple[str, ...]
     """Those whose values were invalid and ignored."""
+    test_selection: str
+    """`TEST_SELECTION` as it came, whether or not it counts here; '' if it didn't."""
 
 
 def read_request(headers: Iterable[wire.HeaderValue]) -> RequestControl:
@@ -82,11 +102,13 @@ def read_request(headers: Iterable[wire.HeaderValue]) -> RequestControl:
         objective=_named(values, OBJECTIVE, _LONGEST_OBJECTIVE, invalid),
         fairness_id=_named(values, FAIRNESS_ID, _LONGEST_FAIRNESS_ID, invalid) or DEFAULT_FAIRNESS_ID,
         ttl_s=_ttl(values, invalid),
+        model_rewrite=_named(values, MODEL_REWRITE, _LONGEST_MODEL, invalid),
         path=path,
         content_type=media_type.strip().lower(),
         content_length=_count(values.get(CONTENT_LENGTH, b"")),
         present=tuple(name for name in values if name in _CONTROL),
         invalid=tuple(invalid),
+        test_selection=_text(values.get(TEST_SELECTION, b"")),
     )
 
 

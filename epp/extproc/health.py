@@ -1,8 +1,9 @@
 """Health checks (`grpc.health.v1`): whether we live, and whether gateways should send us requests.
 
-`liveness` is about the process alone. `readiness`, the ext_proc service's own name, `inference-extension` (which
-upstream's charts probe) and the empty name all mean the same: ready to pick. Other names are unknown. grpcio ships a
-servicer for this that lacks `List`, so the few lines are here.
+`liveness` is answered with SERVING by every process that can answer at all, whatever it waits for: a picker that is
+restarted because it isn't ready never gets ready. `readiness`, the ext_proc service's own name, `inference-extension`
+(which upstream's charts probe) and the empty name all mean the same: synced, the leader if there are several, and not
+stopping. Other names are unknown. grpcio ships a servicer for this that lacks `List`, so the few lines are here.
 """
 
 from __future__ import annotations
@@ -32,19 +33,17 @@ class Serving(Enum):
 
 
 class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # the stubs have no types
-    """The answers, for any number of servers. Starts live and not ready."""
+    """The answers, for any number of servers. Starts not ready."""
 
     def __init__(self) -> None:
         self._statuses = {LIVENESS: Serving.YES} | dict.fromkeys(READINESS_NAMES, Serving.NO)
         self._changed = asyncio.Event()
 
-    def set_live(self, serving: Serving) -> None:
-        """Whether the process is worth keeping."""
-        self._set({LIVENESS: serving})
-
     def set_ready(self, serving: Serving) -> None:
         """Whether requests should come here."""
-        self._set(dict.fromkeys(READINESS_NAMES, serving))
+        self._statuses |= dict.fromkeys(READINESS_NAMES, serving)
+        self._changed.set()
+        self._changed = asyncio.Event()
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Answer on this server, which has not been started."""
@@ -84,11 +83,6 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # the
                 yield response
             await changed.wait()
 
-    def _set(self, statuses: dict[str, Serving]) -> None:
-        self._statuses |= statuses
-        self._changed.set()
-        self._changed = asyncio.Event()
-
 
 class HealthServer:
     """The health service on a plaintext port of its own, where probes expect it."""
@@ -103,10 +97,6 @@ class HealthServer:
     def port(self) -> int:
         """The port that it listens on, once started."""
         return self._port
-
-    def set_live(self, serving: Serving) -> None:
-        """Whether the process is worth keeping."""
-        self.service.set_live(serving)
 
     def set_ready(self, serving: Serving) -> None:
         """Whether requests should come here."""

@@ -31,6 +31,8 @@ class RequestFacts(NamedTuple):
     """The waiting budget that the request itself gives, above 0."""
     model: str
     """The model it asks for; '' if unknown."""
+    target_model: str
+    """The model that it is sent on with: the same, unless it was rewritten."""
     path: str
     """Its path without the query, which may hold secrets."""
     streaming: bool
@@ -96,6 +98,23 @@ class Answer(Protocol):
 
     def refused(self, refusal: Refusal) -> None:
         """The request gets an answer instead."""
+
+
+class TargetModel(Protocol):
+    """Who knows which model a request is sent on with. Called like the picker, and may no more block or raise."""
+
+    def __call__(self, asked: str, header: str, /) -> str:
+        """The model to send it on with; '' to leave its body alone.
+
+        Asked once for each request whose body was read, before it is submitted. `asked` is the model that the body
+        names, '' if it names none; `header` is what the request's headers want instead, '' if nothing.
+        """
+
+
+def as_asked(asked: str, header: str) -> str:
+    """The target model where nothing is ever rewritten."""
+    del header
+    return asked
 
 
 class Picker(Protocol):

@@ -5,6 +5,8 @@ string of them with commas; a port may be missing. Where the key is there, only 
 list, or a value that can't be understood, names nothing. Where it is not, any endpoint may be used.
 
 The choice: namespace `envoy.lb`, key and value those of the header, because some gateways read only here.
+
+The endpoint that a response came from: namespace `envoy.lb`, key `x-gateway-destination-endpoint-served`.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 _HINT_NAMESPACE: Final = "envoy.lb.subset_hint"
 _DESTINATION_NAMESPACE: Final = "envoy.lb"
+_SERVED: Final = "x-gateway-destination-endpoint-served"
 
 
 def subset_hint(message: wire.ProcessingRequest) -> Eligibility | None:
@@ -33,6 +36,16 @@ def subset_hint(message: wire.ProcessingRequest) -> Eligibility | None:
     if value.HasField("list_value"):
         return Subset.of(entry.string_value for entry in value.list_value.values)
     return Subset.of(value.string_value.split(","))
+
+
+def served_endpoint(message: wire.ProcessingRequest) -> str:
+    """The endpoint that the response came from, by the gateway's word; '' if it doesn't say."""
+    if not message.HasField("metadata_context"):
+        return ""
+    namespace = message.metadata_context.filter_metadata.get(_DESTINATION_NAMESPACE)
+    if namespace is None or _SERVED not in namespace.fields:
+        return ""
+    return namespace.fields[_SERVED].string_value
 
 
 def set_destination(response: wire.ProcessingResponse, address: str) -> None:

@@ -1,8 +1,9 @@
 """What a request's body says: its model, whether it wants a stream, how long its answer may get.
 
 `openai-parser` waits for the whole body, because a slow upload must not hold a place in the queue. On the JSON
-paths of the OpenAI API it refuses what no model server could answer; on any other path, and for any other content
-type, the body is passed on unread. `passthrough-parser` never waits for a body and never reads one.
+paths of the OpenAI API it refuses what no model server could answer, but leaves it to the conversation to refuse a
+request without a model, since one may yet be set; on any other path, and for any other content type, the body is
+passed on unread. `passthrough-parser` never waits for a body and never reads one.
 
 Which parser a request gets goes as upstream: the one that claims its path, else the first that claims none. In a list
 without such a one, requests that nobody claims are the first parser's, which passes them on unread.
@@ -48,6 +49,8 @@ class ParsedRequest(NamedTuple):
     streaming: bool = False
     max_tokens: int = 0
     """The request's own cap on its output; 0 if it has none."""
+    lacks_model: bool = False
+    """It names no model, which its call can't do without."""
 
 
 UNREAD: Final = ParsedRequest()
@@ -132,9 +135,12 @@ class OpenAIParser:
         if not _filled(getattr(fields, call.required), call.required_form):
             raise Malformed(call.complaint)
         model = _string(fields.model)
-        if call.model_needed and not model:
-            raise Malformed("model not found in request body")
-        return ParsedRequest(model, bytes(fields.stream) == b"true", _cap(fields, call.caps))
+        return ParsedRequest(
+            model,
+            bytes(fields.stream) == b"true",
+            _cap(fields, call.caps),
+            lacks_model=call.model_needed and not model,
+        )
 
 
 class _Body(msgspec.Struct):

@@ -3,6 +3,9 @@
 It reads the headers, holds the body until the decision, and then gives back, in this order: the answer to the headers
 with the endpoint in it, every byte of the body, the answer to the trailers. It says when enough has been seen to queue
 the request, and refuses what can't be read or is too large, as soon as that is known.
+
+A body that was read may be sent on with another model in it. A body that wasn't never changes, nor does one of which
+the gateway keeps a copy: there the copy is what goes on.
 """
 
 from __future__ import annotations
@@ -12,17 +15,26 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from epp.core.actions import Reason
-from epp.core.eligibility import ANY
+from epp.core.eligibility import ANY, Subset
 from epp.extproc.body import PassingBody
-from epp.extproc.headers import DESTINATION, ControlHeaders, read_request, set_header
-from epp.extproc.ingress import RequestFacts
+from epp.extproc.headers import (
+    CONTENT_LENGTH,
+    DESTINATION,
+    Conformance,
+    ControlHeaders,
+    read_request,
+    set_header,
+)
+from epp.extproc.ingress import RequestFacts, as_asked
 from epp.extproc.metadata import set_destination, subset_hint
+from epp.extproc.modelname import name_model
 from epp.extproc.modes import BodyMode
 from epp.extproc.parsers import OPENAI_PARSER, UNREAD, BodyNeed, Malformed, ParsedRequest, Parsers
 from epp.extproc.wire import ext_proc_pb2 as wire
 
 if TYPE_CHECKING:
     from epp.core.eligibility import Eligibility
+    from epp.extproc.ingress import TargetModel
 
 BYTES_PER_TOKEN: Final = 4
 """Of a body, roughly; the charge is corrected when the response tells."""
@@ -40,11 +52,13 @@ def default_parsers() -> Parsers:
 
 @dataclass(frozen=True, slots=True)
 class ConversationSettings:
-    """What a person can configure about conversations."""
+    """What all conversations of a picker have in common."""
 
     parsers: Parsers = field(default_factory=default_parsers)
     max_request_body_bytes: int = 32 * 1024 * 1024
     control_headers: ControlHeaders = ControlHeaders.REMOVE
+    conformance: Conformance = Conformance.OFF
+    target_model: TargetModel = as_asked
 
 
 class Unacceptable(Exception):  # noqa: N818 - no error of ours: what a peer sent; the conversation catches it
@@ -81,7 +95,10 @@ class RequestHalf:
         "_parsed",
         "_parser",
         "_released",
+        "_resized_bytes",
         "_settings",
+        "_steered",
+        "_target",
         "_trailers_owed",
         "_unread",
         "body_bytes",
@@ -96,7 +113,13 @@ class RequestHalf:
         self._control = read_request(first.request_headers.headers.headers)
         self._parser = settings.parsers.choose(self._control.path)
         self._parsed: ParsedRequest = UNREAD
+        self._target = ""
+        self._resized_bytes: int | None = None
         self._eligibility: Eligibility = subset_hint(first) or ANY
+        # A test's own selection overrides what the gateway allows, whichever message that comes in.
+        self._steered = settings.conformance is Conformance.ON and self._control.test_selection != ""
+        if self._steered:
+            self._eligibility = Subset.of(self._control.test_selection.split(","))
         self._body = PassingBody()
         self._answer: wire.ProcessingResponse | None = None
         self._owed = 0
@@ -154,6 +177,7 @@ class RequestHalf:
             fairness_id=control.fairness_id,
             ttl_s=control.ttl_s,
             model=self._parsed.model,
+            target_model=self._target,
             path=control.path[:_LONGEST_PATH_SHOWN],
             streaming=self._parsed.streaming,
             size_bytes=size if self._mode is BodyMode.DUPLEX else 0,
@@ -169,6 +193,8 @@ class RequestHalf:
         common = answer.request_headers.response
         common.clear_route_cache = True
         set_header(common.header_mutation, DESTINATION, address)
+        if self._resized_bytes is not None:
+            set_header(common.header_mutation, CONTENT_LENGTH, str(self._resized_bytes))
         if self._settings.control_headers is ControlHeaders.REMOVE:
             common.header_mutation.remove_headers.extend(self._control.present)
         set_destination(answer, address)
@@ -201,11 +227,32 @@ class RequestHalf:
             return Progress.NOTHING
         self._unread = False
         control = self._control
+        body = self._body.whole()
         try:
-            self._parsed = self._parser.parse(control.path, control.content_type, self._body.whole())
+            self._parsed = self._parser.parse(control.path, control.content_type, body)
+            self._choose_model(body)
         except Malformed as error:
             raise Unacceptable(Reason.MALFORMED, str(error)) from None
         return Progress.READY
+
+    def _choose_model(self, body: bytes) -> None:
+        """Find out which model the request is sent on with, and name it in the body if it is another one."""
+        asked = self._target = self._parsed.model
+        # A call that needs no model isn't given one.
+        if not asked and not self._parsed.lacks_model:
+            return
+        target = self._settings.target_model(asked, self._control.model_rewrite) or asked
+        if not target:
+            raise Malformed("model not found in request body")
+        if target == asked:
+            return
+        edits = name_model(body, target)
+        self._body.replace(edits)
+        self._target = target
+        growth = sum(edit.growth for edit in edits)
+        # Gateways drop the length of a body that we may change. One that doesn't must not keep a wrong one.
+        if growth and self._control.content_length is not None:
+            self._resized_bytes = self.body_bytes + growth
 
     def _check_size(self, size_bytes: int) -> None:
         limit = self._settings.max_request_body_bytes
@@ -217,5 +264,5 @@ class RequestHalf:
 
     def _restrict(self, message: wire.ProcessingRequest) -> None:
         """Gateways may name the subset in any message of the request: the last one before it is queued counts."""
-        if not self._released:
+        if not self._released and not self._steered:
             self._eligibility = subset_hint(message) or self._eligibility

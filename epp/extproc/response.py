@@ -1,7 +1,9 @@
 """The response half of a conversation: passing on what the model server says, and remembering what it said.
 
-Every message is answered at once and changes nothing but one header. What is worth knowing, the tokens used, is
-looked for at the very end, in the body's tail.
+Every message is answered at once and changes nothing but a header of ours. No byte of a body is altered: a response to
+a request whose model was rewritten names the model that answered, and not the one that was asked for. A name can be
+cut in two by any chunk, be part of what the model says, or be covered by a length that has long been sent. What is
+worth knowing, the tokens used, is looked for at the very end, in the body's tail.
 """
 
 from __future__ import annotations
@@ -10,8 +12,17 @@ from collections import deque
 from typing import Final
 
 from epp.core.actions import Reason
-from epp.extproc.headers import QUEUE_DURATION, read_response, set_header, waited_ms
+from epp.extproc.headers import (
+    NOT_TOLD,
+    QUEUE_DURATION,
+    TEST_SERVED,
+    Conformance,
+    read_response,
+    set_header,
+    waited_ms,
+)
 from epp.extproc.ingress import ResponseFacts, ResponseOutcome
+from epp.extproc.metadata import served_endpoint
 from epp.extproc.modes import BodyMode
 from epp.extproc.request import Unacceptable
 from epp.extproc.usage import BodyTail
@@ -29,6 +40,7 @@ class ResponseHalf:
 
     __slots__ = (
         "_body_bytes",
+        "_conformance",
         "_ended_s",
         "_first_byte_s",
         "_mode",
@@ -40,9 +52,15 @@ class ResponseHalf:
         "outbox",
     )
 
-    def __init__(self, mode: BodyMode, *, waited_s: float) -> None:
-        """`waited_s` is what the client is told of the queue."""
+    def __init__(
+        self, mode: BodyMode, *, waited_s: float, conformance: Conformance = Conformance.OFF
+    ) -> None:
+        """`waited_s` is what the client is told of the queue.
+
+        Under `conformance` the client is told what the gateway says of the endpoint that served.
+        """
         self._mode = mode
+        self._conformance = conformance
         self._waited_s = waited_s
         self._tail = BodyTail()
         self._status: int | None = None
@@ -64,13 +82,15 @@ class ResponseHalf:
         sent = message.response_headers
         self._status, claimed = read_response(sent.headers.headers)
         answer = _HEADERS_SEEN
-        if self._waited_s > 0 or claimed:
+        if self._waited_s > 0 or claimed or self._conformance is Conformance.ON:
             answer = wire.ProcessingResponse()
             mutation = answer.response_headers.response.header_mutation
             if self._waited_s > 0:
                 set_header(mutation, QUEUE_DURATION, waited_ms(self._waited_s))
-            else:
+            elif claimed:
                 mutation.remove_headers.append(QUEUE_DURATION)
+            if self._conformance is Conformance.ON:
+                set_header(mutation, TEST_SERVED, served_endpoint(message) or NOT_TOLD)
         self.outbox.append(answer)
         if sent.end_of_stream:
             self._end(now)

@@ -24,10 +24,11 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 
 from epp.observe import flowcontrol, pool
 from epp.observe.accounts import read_accounts
+from epp.observe.cluster import read_cluster
 from epp.observe.exposition import Format, Numbers, Reading, counter, gauge, pieces
 from epp.observe.flowcontrol import CYCLE_BUCKETS, read_flow_control
 from epp.observe.histogram import Distribution
-from epp.observe.labels import PriorityNames, RequestLabels, clean, label_text
+from epp.observe.labels import OTHER, PriorityNames, RequestLabels, clean, label_text
 from epp.observe.meter import RequestBook, RequestMeter
 from epp.observe.pool import read_deprecated_pool, read_pool, read_scraping
 from epp.observe.requests import read_deprecated_requests, read_requests
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from epp.core.actions import Reason
     from epp.core.statistics import Statistics
+    from epp.observe.cluster import ClusterStatistics
 
 DEFAULT_LABEL_LIMIT = 1000
 """Different models, and fairness ids, that get series of their own. Upstream's."""
@@ -49,7 +51,16 @@ UNKNOWN_OBJECTIVES = counter(
     "Requests that named an objective which the pool doesn't have: priority 0.",
 )
 
-TWINS = {**flowcontrol.TWINS, **pool.TWINS, INFO.name: "inference_extension_info"}
+REWRITES = counter(
+    "llm_d_epp_model_rewrite_decisions_total", "Requests whose model an InferenceModelRewrite chose."
+)
+
+TWINS = {
+    **flowcontrol.TWINS,
+    **pool.TWINS,
+    INFO.name: "inference_extension_info",
+    REWRITES.name: "inference_extension_model_rewrite_decisions_total",
+}
 
 
 class DeprecatedNames(Enum):
@@ -78,6 +89,8 @@ class Sources:
     statistics: Callable[[], Statistics]
     scrape_failures: Callable[[], Mapping[str, int]]
     """Failed scrapes of model servers, by kind."""
+    cluster: Callable[[], ClusterStatistics | None] = lambda: None
+    """What is done with the API server; None without one."""
 
 
 class Metrics:
@@ -106,6 +119,7 @@ class Metrics:
         self._cycles = Distribution(CYCLE_BUCKETS)
         self._ignored_headers: dict[str, int] = {}
         self._unknown_objectives = 0
+        self._rewrites: dict[tuple[str, str, str], int] = {}
 
     @property
     def pool_name(self) -> str:
@@ -129,6 +143,14 @@ class Metrics:
     def objective_unknown(self) -> None:
         """A request named an objective that the pool doesn't have."""
         self._unknown_objectives += 1
+
+    def model_rewritten(self, rewrite: str, *, asked: str, target: str) -> None:
+        """An InferenceModelRewrite decided which model a request is for."""
+        key = (rewrite, asked, target)
+        if key not in self._rewrites and len(self._rewrites) >= self._label_limit:
+            # A rule for every model meets whatever clients ask for; the names of objects are the operator's.
+            key = (rewrite, OTHER, target)
+        self._rewrites[key] = self._rewrites.get(key, 0) + 1
 
     def cycle_ran(self, duration_s: float) -> None:
         """Flow control handled one event."""
@@ -169,10 +191,25 @@ class Metrics:
         yield from read_flow_control(scrape, self._book, self._cycles)
         yield from read_pool(scrape)
         yield from read_scraping(self._sources.scrape_failures())
+        yield from read_cluster(self._sources.cluster())
         yield from read_accounts(scrape, self._book, label_limit=self._label_limit)
         yield Numbers(
             IGNORED_HEADERS,
             [(label_text(("header", name)), count) for name, count in self._ignored_headers.items()],
         )
         yield Numbers(UNKNOWN_OBJECTIVES, [("", self._unknown_objectives)])
+        yield Numbers(
+            REWRITES,
+            [
+                (
+                    label_text(
+                        ("model_rewrite_name", clean(rewrite)),
+                        ("model_name", clean(asked)),
+                        ("target_model", clean(target)),
+                    ),
+                    count,
+                )
+                for (rewrite, asked, target), count in self._rewrites.items()
+            ],
+        )
         yield from read_requests(self._book.series)

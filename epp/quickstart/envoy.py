@@ -33,6 +33,7 @@ DEFAULT_LISTEN = Address("0.0.0.0", 8080)
 DEFAULT_ADMIN = Address("127.0.0.1", 9901)
 DEFAULT_PICKER = Address("127.0.0.1", 9002)
 
+_HEALTH_INTERVAL_S = 1
 _WAIT_MARGIN_S = 60
 
 
@@ -82,6 +83,8 @@ class Picked:
     """How often Envoy pings an open connection to the picker; None means never."""
     longest_wait_s: int = MAX_WAIT_S
     """No request may wait longer in the picker's queue, whatever time-to-live it asks for."""
+    replicas: tuple[Address, ...] = ()
+    """Other replicas of the picker: Envoy asks all of them every second which one is ready."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.longest_wait_s <= MAX_WAIT_S:
@@ -182,12 +185,17 @@ def _picker_cluster(settings: EnvoySettings, routing: Picked) -> str:
     if routing.keepalive_s is not None:
         pings = fragments.KEEPALIVE.substitute(interval_s=f"{routing.keepalive_s:g}")
         keepalive = "\n" + _nested(pings.rstrip("\n"), 10)
+    pickers = (routing.picker, *routing.replicas)
+    replicas = ""
+    if routing.replicas:
+        replicas = _nested(fragments.REPLICAS.substitute(interval_s=_HEALTH_INTERVAL_S), 2)
     return fragments.PICKER_CLUSTER.substitute(
-        discovery="STATIC" if _is_ip(routing.picker.host) else "STRICT_DNS",
+        discovery="STATIC" if all(_is_ip(each.host) for each in pickers) else "STRICT_DNS",
+        replicas=replicas,
         max_requests=settings.max_requests,
         keepalive=keepalive,
         transport=transport,
-        endpoint=_nested(_endpoint(routing.picker), 4),
+        endpoints=_nested("".join(map(_endpoint, pickers)), 4),
     )
 
 

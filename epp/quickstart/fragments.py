@@ -199,7 +199,7 @@ PICKER_CLUSTER = Template("""\
 - name: picker
   type: $discovery
   connect_timeout: 5s
-  # Every waiting request is one open stream to the picker, so this is wider than its queue.
+$replicas  # Every waiting request is one open stream to the picker, so this is wider than its queue.
   circuit_breakers:
     thresholds:
     - max_connections: $max_requests
@@ -214,7 +214,20 @@ $transport  load_assignment:
     cluster_name: picker
     endpoints:
     - lb_endpoints:
-$endpoint""")
+$endpoints""")
+
+REPLICAS = Template("""\
+# Of several replicas the one that leads is ready. Without the zero, Envoy would fall back on all of them as soon as
+# fewer than half are.
+common_lb_config: { healthy_panic_threshold: { value: 0 } }
+health_checks:
+- interval: ${interval_s}s
+  no_traffic_interval: ${interval_s}s
+  timeout: ${interval_s}s
+  unhealthy_threshold: 1
+  healthy_threshold: 1
+  grpc_health_check: { service_name: envoy.service.ext_proc.v3.ExternalProcessor }
+""")
 
 KEEPALIVE = Template("""\
 # Notices a picker that went away without a word.

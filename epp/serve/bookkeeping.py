@@ -113,7 +113,7 @@ class Bookkeeping:
 
 
 def _labels(facts: RequestFacts, priority: int) -> RequestLabels:
-    return RequestLabels(facts.model, facts.model, facts.fairness_id, priority)
+    return RequestLabels(facts.model, facts.target_model, facts.fairness_id, priority)
 
 
 def _end(outcome: ResponseOutcome) -> ResponseEnd:

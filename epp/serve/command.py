@@ -30,7 +30,8 @@ def run(args: argparse.Namespace) -> int:
         return _complain(str(error).splitlines())
     # Late, so that `epp serve --help` and a wrong flag don't wait for grpc.
     from epp.observe.logs import LogSettingError, configure_logs  # noqa: PLC0415
-    from epp.serve.run import StartError, serve  # noqa: PLC0415
+    from epp.serve.errors import StartError  # noqa: PLC0415
+    from epp.serve.run import serve  # noqa: PLC0415
 
     try:
         configure_logs(

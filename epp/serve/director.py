@@ -44,6 +44,8 @@ class DirectorSettings:
 
     longest_ttl_s: float
     """What a client's own waiting budget is cut to; 0 means it isn't."""
+    wait_cap_s: float = 0.0
+    """What every waiting budget is cut to, since the gateway doesn't wait longer; 0 means it isn't."""
     ignore_subsets: bool = False
 
 
@@ -210,7 +212,17 @@ class Director:
     def ttl_s(self, facts: RequestFacts, objective: Objective | None) -> float | None:
         """The request's own budget, cut to what the operator grants; else its objective's; else the policy's."""
         granted_s = objective.queue_ttl_s if objective is not None else None
+        cap_s = self._settings.wait_cap_s
+        if granted_s is not None:
+            granted_s = _cut(granted_s, cap_s)
         if facts.ttl_s is None:
             return granted_s
         longest_s = self._settings.longest_ttl_s if granted_s is None else granted_s
-        return min(facts.ttl_s, longest_s) if longest_s else facts.ttl_s
+        return _cut(_cut(facts.ttl_s, longest_s), cap_s)
+
+
+def _cut(budget_s: float, longest_s: float) -> float:
+    """The smaller of two budgets; 0 stands for one without limit."""
+    if not longest_s or not budget_s:
+        return budget_s or longest_s
+    return min(budget_s, longest_s)

@@ -62,6 +62,7 @@ class Group(Enum):
     """Where `--help` shows a flag."""
 
     OBJECTS = "objects and pool"
+    REPLICAS = "several replicas"
     PORTS = "ports and TLS"
     CONFIGURATION = "configuration"
     REQUESTS = "requests"
@@ -70,7 +71,6 @@ class Group(Enum):
     UPSTREAM = "accepted from upstream"
 
 
-_NO_CLUSTER = "this build reads objects from files (--objects); the Kubernetes API is not followed yet"
 _ENGINES = (
     "configure metrics via engineConfigs of the core-metrics-extractor plugin in EndpointPickerConfig instead"
 )
@@ -81,31 +81,66 @@ FLAGS: dict[Group, tuple[Flag, ...]] = {
             "objects",
             Kind.PATH,
             "",
-            "a manifest file, or a folder of them, with the InferencePool, InferenceObjectives and Pods; "
-            "followed as it changes",
+            "without a cluster: a manifest file, or a folder of them, with the InferencePool, InferenceObjectives "
+            "and Pods; followed as it changes",
+        ),
+        Flag(
+            "kubeconfig",
+            Kind.PATH,
+            "",
+            "how to reach the API server; else the pod's service account, $KUBECONFIG or ~/.kube/config",
         ),
         Flag("pool-name", Kind.TEXT, "", "the InferencePool; optional when the files hold exactly one"),
         Flag(
             "pool-namespace",
             Kind.TEXT,
             "",
-            "its namespace; else $NAMESPACE, else the pool's own, else 'default'",
+            "its namespace; else $NAMESPACE, else that of the service account, context or pool, else 'default'",
         ),
         Flag("pool-group", Kind.TEXT, "inference.networking.k8s.io", "its API group"),
-        Flag("kubeconfig", Kind.PATH, "", "how to reach the API server", Refused(_NO_CLUSTER)),
         Flag(
             "endpoint-selector",
             Kind.TEXT,
             "",
-            "pods by label, without an InferencePool",
-            Refused(_NO_CLUSTER),
+            "pods by label instead of by InferencePool, such as 'app=llama,tier in (gpu,spot)'",
         ),
-        Flag("endpoint-target-ports", Kind.TEXT, "", "ports for --endpoint-selector", Refused(_NO_CLUSTER)),
+        Flag(
+            "endpoint-target-ports",
+            Kind.TEXT,
+            "",
+            "with --endpoint-selector: where each pod serves, 1 to 8 ports with commas",
+        ),
         Flag(
             "gateway-profile",
             Kind.TEXT,
             "envoy",
-            "the gateway in front, one of " + ", ".join(PROFILES) + ": warns where its limits bite",
+            "the gateway in front, one of "
+            + ", ".join(PROFILES)
+            + ": cuts waits to what it allows, and warns",
+        ),
+        Flag(
+            "gateway-timeout",
+            Kind.DURATION,
+            "",
+            "how long the gateway lets a request wait, where it was told otherwise than its profile says; 0s: any time",
+        ),
+    ),
+    Group.REPLICAS: (
+        Flag(
+            "ha-enable-leader-election",
+            Kind.BOOLEAN,
+            "false",
+            "one replica serves, by a Lease; the others are warm and not ready",
+        ),
+        Flag(
+            "lease-loss",
+            Kind.TEXT,
+            "keep",
+            "a leader that can't reach the API server: 'keep' dispatching until another one is seen, or 'stop' "
+            "before another one can be",
+        ),
+        Flag(
+            "lease-duration", Kind.DURATION, "15s", "how long a leader may be silent before another one leads"
         ),
     ),
     Group.PORTS: (
@@ -132,8 +167,8 @@ FLAGS: dict[Group, tuple[Flag, ...]] = {
         Flag(
             "metrics-endpoint-auth",
             Kind.BOOLEAN,
-            "false",
-            "ask the API server who may read /metrics (needs a cluster: false in file mode)",
+            "",
+            "ask the API server who may read /metrics (true in a cluster, false with --objects)",
         ),
     ),
     Group.CONFIGURATION: (
@@ -176,6 +211,12 @@ FLAGS: dict[Group, tuple[Flag, ...]] = {
             "let the model server see objective, fairness and TTL headers",
         ),
         Flag("disable-endpoint-subset-filter", Kind.BOOLEAN, "false", "ignore the gateway's subset hints"),
+        Flag(
+            "conformance",
+            Kind.BOOLEAN,
+            "false",
+            "obey the headers of the Gateway API conformance suite, by which any client can steer: for tests only",
+        ),
     ),
     Group.STOPPING: (
         Flag(
@@ -202,13 +243,6 @@ FLAGS: dict[Group, tuple[Flag, ...]] = {
         Flag("zap-stacktrace-level", Kind.TEXT, "error", "from which level on exceptions show their stack"),
     ),
     Group.UPSTREAM: (
-        Flag(
-            "ha-enable-leader-election",
-            Kind.BOOLEAN,
-            "false",
-            "",
-            NoEffect("leader election needs the Kubernetes API, which this build does not follow yet"),
-        ),
         Flag(
             "metrics-staleness-threshold",
             Kind.DURATION,

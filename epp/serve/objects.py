@@ -1,124 +1,226 @@
-"""The objects of a pool, from files: read, put together, told to the core, and every complaint logged once."""
+"""The objects of a pool, put together and told: to the core, the scraper, the log and whoever else wants to know.
+
+What a source hands over is taken in at once where it is little, so that a new priority counts for the next request;
+where it is much, in steps between which the loop goes on. Either way in the order in which it came.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+import asyncio
+from collections import deque
+from itertools import islice
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from epp.api import Severity
-from epp.api.pool import PoolReconciler
 from epp.core.events import EndpointsChanged, Event
-from epp.files import ObjectFiles
+from epp.serve.complaints import complain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
-    from epp.api.changes import Changes, Objective
-    from epp.config.runtime import Runtime
+    from epp.api.changes import Batch, Changes, Note, Objective
+    from epp.api.objects import ObjectRef
+    from epp.api.pool import PoolReconciler
+    from epp.api.rewrites import Rewriting
     from epp.core.endpoint import EndpointSpec
-    from epp.files import Delta
     from epp.modelserver.scraper import Scraper
-    from epp.serve.settings import ServeSettings
+    from epp.serve.sources import Source
+
+_TURNOVER = 250
+"""Endpoints that come or go in one step: a few milliseconds of work."""
 
 log = structlog.get_logger()
 
 
-class Objects:
-    """What the files say, now and as they change."""
+class Owners(Protocol):
+    """Who tells the owners of objects what became of them."""
 
-    def __init__(self, settings: ServeSettings, runtime: Runtime) -> None:
-        self._runtime = runtime
-        self._files = ObjectFiles(settings.objects)
-        self._reconciler = PoolReconciler(
-            pool_name=settings.pool_name,
-            pool_namespace=settings.pool_namespace,
-            pool_group=settings.pool_group,
-        )
-        self._label = settings.pool_name or ""
+    def judged(self, refs: Sequence[ObjectRef]) -> None:
+        """The status of these objects may have to be written."""
+
+    def noted(self, note: Note) -> None:
+        """Something that an owner should know."""
+
+
+class Objects:
+    """What the pool's objects say, now and as they change."""
+
+    def __init__(
+        self,
+        source: Source,
+        reconciler: PoolReconciler,
+        *,
+        admits: Callable[[EndpointSpec], bool],
+        label: str,
+    ) -> None:
+        self._source = source
+        self._reconciler = reconciler
+        self._admits = admits
+        self._label = label
         self._feed: Callable[[Event], None] | None = None
         self._scraper: Scraper | None = None
-        self._changed: Callable[[], None] | None = None
-        self._was_empty: str | None = None
+        self._changed: Callable[[], None] = _nobody
+        self._owners: Owners | None = None
+        self._endpoints: tuple[EndpointSpec, ...] = ()
+        """As last told to the core."""
+        self._said_empty = False
+        self._unfinished: deque[Iterator[None]] = deque()
+        self._more = asyncio.Event()
 
     def connect(
-        self, *, feed: Callable[[Event], None], scraper: Scraper | None, changed: Callable[[], None]
+        self,
+        *,
+        feed: Callable[[Event], None],
+        scraper: Scraper | None,
+        changed: Callable[[], None],
+        owners: Owners | None,
     ) -> None:
-        """Read everything for the first time, and from now on tell of it."""
-        self._feed, self._scraper, self._changed = feed, scraper, changed
-        self._take(self._files.load())
-        if not self._reconciler.endpoints:
-            self._log_endpoints(())
+        """Whom to tell."""
+        self._feed, self._scraper, self._changed, self._owners = feed, scraper, changed, owners
 
     async def follow(self) -> None:
-        """Take in what changes, until cancelled."""
-        async for delta in self._files.changes():
-            self._take(delta)
+        """Take in what is there and what changes, until cancelled."""
+        self._select()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._source.run(self.take))
+            group.create_task(self._finish())
 
     def objective(self, name: str) -> Objective | None:
         """The objective of our pool by that name."""
         return self._reconciler.objective(name)
+
+    def rewriting(self, model: str) -> Rewriting | None:
+        """What is asked of the model servers instead of `model`; None if nothing else is."""
+        return self._reconciler.rewriting(model)
 
     def pool_name(self) -> str:
         """The pool's name for metrics: the one that is served, else the one that was asked for."""
         pool = self._reconciler.pool
         return pool.name if pool is not None else self._label
 
-    def why_no_pool(self) -> str | None:
-        """What is to be said if no pool can be served; None if one is."""
+    def why_not_ready(self) -> str | None:
+        """What is still missing to serve the pool; None if nothing is."""
+        reason = self._source.why_not_synced()
+        if reason is not None:
+            return reason
+        if self._unfinished:
+            return "the pool's objects are being taken in"
         if self._reconciler.pool is not None:
             return None
         note = self._reconciler.pool_note
         return str(note) if note is not None else "the InferencePool is not known yet"
 
-    def _take(self, delta: Delta) -> None:
-        for found in delta.problems:
-            _log(found.problem.severity, str(found))
-        changes = self._reconciler.apply(upserts=delta.upserts, deletes=delta.deletes)
-        for note in changes.notes:
-            _log(note.problem.severity, str(self._files.locate(note)))
-        self._tell(changes)
+    def take(self, batch: Batch) -> None:
+        """From the source: objects that came, changed and went."""
+        work = self._take_in(batch)
+        if self._unfinished or next(work, _DONE) is not _DONE:
+            self._unfinished.append(work)
+            self._more.set()
+        self._say_if_empty()
+        self._changed()
 
-    def _tell(self, changes: Changes) -> None:
+    async def _finish(self) -> None:
+        """Go on with what is too much to be taken in at once."""
+        while True:
+            await self._more.wait()
+            self._more.clear()
+            while self._unfinished:
+                await asyncio.sleep(0)
+                if next(self._unfinished[0], _DONE) is _DONE:
+                    self._unfinished.popleft()
+            self._say_if_empty()
+            self._changed()
+
+    def _take_in(self, batch: Batch) -> Iterator[None]:
+        """Yields wherever the loop may have its turn; nothing that is left to a later step is urgent."""
+        self._note(batch.notes)
+        if batch.seen and self._owners is not None:
+            self._owners.judged(batch.seen)
+        for number, changes in enumerate(self._reconciler.steps(batch)):
+            if number:
+                yield None
+            yield from self._tell(changes)
+
+    def _tell(self, changes: Changes) -> Iterator[None]:
         assert self._feed is not None
-        assert self._changed is not None
+        self._note(changes.notes)
+        if changes.judged and self._owners is not None:
+            self._owners.judged(changes.judged)
+        self._select()
         for event in changes.events:
             if isinstance(event, EndpointsChanged):
-                endpoints = tuple(each for each in event.endpoints if self._runtime.admits(each))
-                if self._scraper is not None:
-                    self._scraper.set_endpoints(endpoints)
-                self._feed(EndpointsChanged(endpoints))
-                self._log_endpoints(endpoints)
+                yield from self._set_endpoints(tuple(filter(self._admits, event.endpoints)))
             else:
                 self._feed(event)
                 log.info(
                     "objectives changed",
                     priorities=" ".join(map(str, sorted(event.priorities, reverse=True))),
                 )
-        self._changed()
 
-    def _log_endpoints(self, endpoints: tuple[EndpointSpec, ...]) -> None:
-        if self._reconciler.pool is None:
-            log.warning("there is no pool to serve yet", why=self.why_no_pool())
-        elif endpoints:
+    def _select(self) -> None:
+        """Say which pods are wanted: those of the pool, which may be there before anything came from the source."""
+        pool = self._reconciler.pool
+        self._source.select(pool.selector if pool is not None else None)
+
+    def _set_endpoints(self, endpoints: tuple[EndpointSpec, ...]) -> Iterator[None]:
+        assert self._feed is not None
+        for number, step in enumerate(gradually(self._endpoints, endpoints, most=_TURNOVER)):
+            if number:
+                yield None
+            self._endpoints = step
+            if self._scraper is not None:
+                self._scraper.set_endpoints(step)
+            self._feed(EndpointsChanged(step))
+        if endpoints:
             log.info(
                 "endpoints changed",
                 count=len(endpoints),
                 endpoints=" ".join(each.address for each in endpoints[:16]),
             )
-        else:
+
+    def _note(self, notes: Sequence[Note]) -> None:
+        for note in notes:
+            complain(note.problem.severity, self._source.locate(note))
+            if self._owners is not None:
+                self._owners.noted(note)
+
+    def _say_if_empty(self) -> None:
+        """Once per time that the pool is there and has no endpoints."""
+        empty = (
+            self._reconciler.pool is not None
+            and not self._endpoints
+            and not self._unfinished
+            and self._source.why_not_synced() is None
+        )
+        if empty and not self._said_empty:
             log.warning(
                 "the pool has no endpoints: requests are held", why=self._reconciler.why_no_endpoints()
             )
+        self._said_empty = empty
 
 
-def _log(severity: Severity, what: str) -> None:
-    match severity:
-        case Severity.ERROR | Severity.WARNING:
-            log.warning("an object needs mending", problem=what)
-        case Severity.INFO:
-            log.info("of an object", note=what)
-        case Severity.DEBUG:
-            log.debug("of an object", note=what)
-        case _:
-            assert_never(severity)
+_DONE = object()
+
+
+def gradually(
+    old: tuple[EndpointSpec, ...], new: tuple[EndpointSpec, ...], *, most: int
+) -> Iterator[tuple[EndpointSpec, ...]]:
+    """From `old` to `new` in steps of at most `most` endpoints that come, go or change; the last one is `new`."""
+    current = {each.key: each for each in old}
+    goal = {each.key: each for each in new}
+    changes = [key for key in current if key not in goal]
+    changes += [key for key, each in goal.items() if current.get(key) is not each]
+    rest = iter(changes)
+    for _ in range(most, len(changes), most):
+        for key in islice(rest, most):
+            if key in goal:
+                current[key] = goal[key]
+            else:
+                del current[key]
+        yield tuple(current.values())
+    yield new
+
+
+def _nobody() -> None:
+    """Nobody wants to know."""

@@ -1,10 +1,7 @@
-"""A running picker, from the first port to the last stream.
+"""A picker is put together here: every part is made, told of the others, and started.
 
-Order of starting: objects are read, the metrics and health ports open (not ready), ext_proc opens, scraping starts, and
-once the pool is known the picker is ready. Order of stopping, from the first SIGTERM or SIGINT: not ready, while
-everything is still served, for `--drain-timeout`; then what is queued, and whoever still comes, is refused, and running
-responses go on until they end or for `--stream-drain-timeout`. A second signal goes on to the next step at once, and
-so does the first SIGINT: it comes from a person at a terminal, and no gateway has to be given time to notice.
+Order of starting: the metrics and health ports open (not ready), ext_proc opens, scraping starts, objects are followed,
+and once the pool is known, and this replica leads, the picker is ready. What comes after is in `life`.
 """
 
 from __future__ import annotations
@@ -13,20 +10,20 @@ import asyncio
 import contextlib
 import gc
 import os
-import signal
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from random import Random
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import structlog
 
 from epp import __version__
+from epp.api.pool import DEFAULT_NAMESPACE, PoolReconciler
 from epp.config.build import build
 from epp.config.memory import memory_limit_bytes
 from epp.config.scrape import Scheme
 from epp.core import Controller
-from epp.core.events import Draining
-from epp.extproc.headers import ControlHeaders
-from epp.extproc.health import HealthServer, Serving
+from epp.extproc.headers import Conformance, ControlHeaders
+from epp.extproc.health import HealthServer
 from epp.extproc.parsers import Parsers
 from epp.extproc.request import ConversationSettings
 from epp.extproc.server import ExtProcServer, ServerSettings
@@ -36,19 +33,27 @@ from epp.observe.http import ObserveServer
 from epp.observe.limiter import RateLimitedLog
 from epp.observe.metrics import Build, Metrics, Sources
 from epp.serve.bookkeeping import Bookkeeping
+from epp.serve.cluster import Cluster
 from epp.serve.director import Director, DirectorSettings
-from epp.serve.gateways import PROFILES, advice
+from epp.serve.errors import StartError
+from epp.serve.gateways import PROFILES, adjusted, advice, capped, describe
+from epp.serve.life import Alone, Life
 from epp.serve.objects import Objects
+from epp.serve.rewrites import Rewrites
+from epp.serve.selected import pool_name as name_of_selected
+from epp.serve.sources import FileSource
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from epp.config.model import EndpointPickerConfig
     from epp.config.runtime import Runtime
     from epp.config.scrape import ScrapeConfig
     from epp.core.events import Scraped
     from epp.core.statistics import Statistics
+    from epp.serve.gateways import GatewayProfile
     from epp.serve.settings import ServeSettings
+    from epp.serve.sources import Source
 
 _MESSAGE_OVERHEAD_BYTES = 1024 * 1024
 """What a message may be larger than the body it carries."""
@@ -56,10 +61,6 @@ _SEED = 0
 """Of tie-breaks and jitter: the same traffic meets the same choices."""
 
 log = structlog.get_logger()
-
-
-class StartError(Exception):
-    """The picker can't start. The message names the flag and the remedy."""
 
 
 async def serve(settings: ServeSettings, config: EndpointPickerConfig) -> None:
@@ -70,16 +71,27 @@ async def serve(settings: ServeSettings, config: EndpointPickerConfig) -> None:
         refresh_interval_s=settings.refresh_metrics_interval_s,
         memory_limit_bytes=memory_limit_bytes(),
     )
-    for note in (
-        *settings.notes,
-        *runtime.notes,
-        *advice(PROFILES[settings.gateway_profile], ttl_s=runtime.policy.ttl_s, hold_s=runtime.policy.hold_s),
-    ):
+    profile = _profile(settings)
+    policy = runtime.policy
+    log.info(describe(profile))
+    for note in (*settings.notes, *runtime.notes, *advice(profile, ttl_s=policy.ttl_s, hold_s=policy.hold_s)):
         log.warning(note)
+    # Whoever waits longer than the gateway does is answered by the gateway, with an error that explains nothing.
+    capped_policy = replace(
+        policy, ttl_s=capped(profile, policy.ttl_s), hold_s=capped(profile, policy.hold_s)
+    )
+    runtime = replace(runtime, policy=capped_policy)
     async with contextlib.AsyncExitStack() as stack:
-        picker = await _start(settings, runtime, stack)
+        running = await _start(settings, runtime, stack)
         _settle_garbage_collector()
-        await picker.run_until_stopped()
+        await running.life.run_until_stopped(running.objects)
+
+
+def _profile(settings: ServeSettings) -> GatewayProfile:
+    profile = PROFILES[settings.gateway_profile]
+    if settings.gateway_timeout_s is None:
+        return profile
+    return adjusted(profile, timeout_s=settings.gateway_timeout_s)
 
 
 class _Part(Protocol):
@@ -89,110 +101,12 @@ class _Part(Protocol):
         """Listen. Raises OSError if the port can't be had."""
 
 
-class _Picker:
-    """The parts, once they run."""
-
-    def __init__(
-        self,
-        settings: ServeSettings,
-        *,
-        director: Director,
-        extproc: ExtProcServer,
-        health: HealthServer,
-        objects: Objects,
-        statistics: Callable[[], Statistics],
-    ) -> None:
-        self._settings = settings
-        self._director = director
-        self._extproc = extproc
-        self._health = health
-        self._objects = objects
-        self._statistics = statistics
-        self._draining = False
-        self._interrupted = False
-        self._stop = asyncio.Event()
-
-    def why_not_ready(self) -> str | None:
-        """What readiness waits for; None if ready."""
-        if self._draining:
-            return "stopping"
-        return self._objects.why_no_pool()
-
-    def readiness_may_have_changed(self) -> None:
-        """Tell the probes."""
-        self._health.set_ready(Serving.NO if self.why_not_ready() else Serving.YES)
-
-    async def run_until_stopped(self) -> None:
-        """Follow the objects until a signal, then go through the steps of stopping."""
-        with self._signals():
-            following = asyncio.create_task(self._objects.follow())
-            stopping = asyncio.create_task(self._stop.wait())
-            done, _ = await asyncio.wait({following, stopping}, return_when=asyncio.FIRST_COMPLETED)
-            try:
-                for task in done:
-                    task.result()
-                await self._wind_down()
-            finally:
-                for task in (following, stopping):
-                    task.cancel()
-                await asyncio.gather(following, stopping, return_exceptions=True)
-
-    async def _wind_down(self) -> None:
-        settings = self._settings
-        self._draining = True
-        self.readiness_may_have_changed()
-        if not self._interrupted:
-            log.info(
-                "stopping: not ready any more, still serving; a second signal goes on at once",
-                seconds=settings.drain_timeout_s,
-            )
-            await self._pause(settings.drain_timeout_s)
-        queued = self._statistics().queued_requests
-        log.info("stopping: queued requests are refused, running responses go on", queued=queued)
-        self._director.feed(Draining())
-        if not await self._finished(settings.stream_drain_timeout_s):
-            log.warning("stopping: running responses are cut off", streams=self._extproc.streams)
-        await self._extproc.stop()
-        log.info("stopped")
-
-    def _interrupt(self) -> None:
-        self._interrupted = True
-        self._stop.set()
-
-    async def _pause(self, seconds: float) -> None:
-        """Wait, unless another signal comes."""
-        self._stop.clear()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._stop.wait(), seconds)
-
-    async def _finished(self, seconds: float) -> bool:
-        """Wait until no stream is open, unless another signal comes."""
-        self._stop.clear()
-        hurried = asyncio.create_task(self._stop.wait())
-        drained = asyncio.create_task(self._extproc.drained(seconds))
-        await asyncio.wait({hurried, drained}, return_when=asyncio.FIRST_COMPLETED)
-        finished = drained.done() and drained.result()
-        for task in (hurried, drained):
-            task.cancel()
-        await asyncio.gather(hurried, drained, return_exceptions=True)
-        return finished
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._stop.set)
-        loop.add_signal_handler(signal.SIGINT, self._interrupt)
-        try:
-            yield
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
-
-
-async def _start(settings: ServeSettings, runtime: Runtime, stack: contextlib.AsyncExitStack) -> _Picker:
+async def _start(settings: ServeSettings, runtime: Runtime, stack: contextlib.AsyncExitStack) -> _Running:
     loop = asyncio.get_running_loop()
-    controller = Controller(runtime.policy, now=loop.time())
-    objects = Objects(settings, runtime)
+    policy = runtime.policy
+    controller = Controller(policy, now=loop.time())
+    following = await _follow(settings, runtime, stack)
+    objects, cluster = following.objects, following.cluster
 
     def scraped(event: Scraped) -> None:
         director.feed(event)
@@ -204,9 +118,10 @@ async def _start(settings: ServeSettings, runtime: Runtime, stack: contextlib.As
     metrics = Metrics(
         sources=Sources(
             pool_name=objects.pool_name,
-            detector=lambda: runtime.policy.capacity.name,
+            detector=lambda: policy.capacity.name,
             statistics=statistics,
             scrape_failures=lambda: _failures(scraper),
+            cluster=lambda: None if cluster is None else cluster.statistics(),
         ),
         build=Build(commit=os.environ.get("EPP_COMMIT", ""), build_ref=__version__),
         clock=loop.time,
@@ -214,7 +129,8 @@ async def _start(settings: ServeSettings, runtime: Runtime, stack: contextlib.As
     director = Director(
         controller,
         settings=DirectorSettings(
-            longest_ttl_s=runtime.policy.ttl_s,
+            longest_ttl_s=policy.ttl_s,
+            wait_cap_s=_profile(settings).wait_cap_s or 0.0,
             ignore_subsets=settings.disable_endpoint_subset_filter,
         ),
         objective=objects.objective,
@@ -224,16 +140,29 @@ async def _start(settings: ServeSettings, runtime: Runtime, stack: contextlib.As
     )
     stack.callback(director.close)
     health = HealthServer(settings.grpc_health_port)
-    extproc = _extproc(settings, runtime, director=director, health=health)
-    picker = _Picker(
-        settings, director=director, extproc=extproc, health=health, objects=objects, statistics=statistics
+    rewrites = Rewrites(
+        objects.rewriting,
+        metrics=metrics,
+        random=Random(_SEED),  # noqa: S311 - shares of traffic are no secret
+    )
+    extproc = _extproc(settings, runtime, director=director, health=health, rewrites=rewrites)
+    life = Life(
+        settings,
+        director=director,
+        extproc=extproc,
+        health=health,
+        statistics=statistics,
+        obstacles=(objects.why_not_ready, *(() if cluster is None else (cluster.why_not_leading,))),
+        succession=Alone() if cluster is None else cluster,
     )
     observe = ObserveServer(
         metrics=metrics,
         statistics=statistics,
-        why_not_ready=picker.why_not_ready,
+        why_not_ready=life.why_not_ready,
         port=settings.metrics_port,
+        authorizer=cluster.authorize if cluster is not None and settings.metrics_endpoint_auth else None,
     )
+    stack.enter_context(life.signals())
     parts: tuple[tuple[str, _Part, Callable[[], Awaitable[None]]], ...] = (
         ("--metrics-port", observe, observe.close),
         ("--grpc-health-port", health, health.stop),
@@ -249,16 +178,72 @@ async def _start(settings: ServeSettings, runtime: Runtime, stack: contextlib.As
     if scraper is not None:
         await scraper.start()
         stack.push_async_callback(scraper.close)
-    objects.connect(feed=director.feed, scraper=scraper, changed=picker.readiness_may_have_changed)
+    objects.connect(
+        feed=director.feed, scraper=scraper, changed=life.readiness_may_have_changed, owners=cluster
+    )
+    if cluster is not None:
+        cluster.attend(feed=director.feed, changed=life.readiness_may_have_changed)
     log.info(
         "serving",
         pool=objects.pool_name(),
+        objects=following.described,
         grpc_port=extproc.port,
         health_port=health.port,
         metrics_port=observe.port,
         tls=settings.secure_serving,
     )
-    return picker
+    return _Running(life, objects)
+
+
+class _Running(NamedTuple):
+    """What the picker's life needs."""
+
+    life: Life
+    objects: Objects
+
+
+class _Following(NamedTuple):
+    """Where objects come from."""
+
+    objects: Objects
+    cluster: Cluster | None
+    described: str
+
+
+async def _follow(settings: ServeSettings, runtime: Runtime, stack: contextlib.AsyncExitStack) -> _Following:
+    """What gives the objects: files, or a cluster."""
+    if settings.objects is not None:
+        namespace = settings.pool_namespace
+        described = str(settings.objects)
+    else:
+        server = await Cluster.connect(settings)
+        stack.push_async_callback(server.close)
+        namespace = settings.pool_namespace or server.namespace or DEFAULT_NAMESPACE
+        described = f"{server.host}, namespace {namespace}"
+    name = settings.pool_name
+    if settings.selected is not None:
+        name = name_of_selected(os.environ)
+    reconciler = PoolReconciler(pool_name=name, pool_namespace=namespace, pool_group=settings.pool_group)
+    if settings.selected is not None:
+        reconciler.upsert(
+            settings.selected.as_pool(
+                group=settings.pool_group, namespace=namespace or DEFAULT_NAMESPACE, name=name or ""
+            )
+        )
+    cluster: Cluster | None = None
+    source: Source
+    if settings.objects is not None:
+        source = FileSource(settings.objects)
+    else:
+        source = cluster = Cluster(
+            server,
+            settings,
+            namespace=namespace or DEFAULT_NAMESPACE,
+            pool_name=name or "",
+            reconciler=reconciler,
+        )
+    objects = Objects(source, reconciler, admits=runtime.admits, label=name or "")
+    return _Following(objects, cluster, described)
 
 
 def _failures(scraper: Scraper | None) -> Mapping[str, int]:
@@ -293,7 +278,12 @@ def _scrape_config(settings: ServeSettings, configured: ScrapeConfig) -> ScrapeC
 
 
 def _extproc(
-    settings: ServeSettings, runtime: Runtime, *, director: Director, health: HealthServer
+    settings: ServeSettings,
+    runtime: Runtime,
+    *,
+    director: Director,
+    health: HealthServer,
+    rewrites: Rewrites,
 ) -> ExtProcServer:
     largest = settings.max_request_body_bytes + _MESSAGE_OVERHEAD_BYTES
     receive = settings.grpc_max_recv_msg_bytes or largest
@@ -310,6 +300,8 @@ def _extproc(
             parsers=Parsers(runtime.parsers),
             max_request_body_bytes=settings.max_request_body_bytes,
             control_headers=(ControlHeaders.KEEP if settings.keep_control_headers else ControlHeaders.REMOVE),
+            target_model=rewrites.target_model,
+            conformance=Conformance.ON if settings.conformance else Conformance.OFF,
         ),
         settings=ServerSettings(
             port=settings.grpc_port,
@@ -322,10 +314,14 @@ def _extproc(
 
 
 def _settle_garbage_collector() -> None:
-    """What exists now lives as long as the process: a full collection need not look at it, nor come often."""
+    """What exists now lives as long as the process, so no collection need look at it.
+
+    Young objects are looked at often and few at a time, since thousands of new endpoints or queued requests would
+    make one look take 10 ms; old ones hardly ever.
+    """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(5_000, 5, 400)
 
 
 def _ask_nobody(key: tuple[str, str]) -> None:

@@ -12,6 +12,7 @@ from epp.config.quantity import parse_quantity
 from epp.core.durations import parse_go_duration
 from epp.serve.flags import FLAGS, Flag, Kind, NoEffect, Refused, Works
 from epp.serve.gateways import PROFILES
+from epp.serve.selected import SelectedPods, read_selected
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 _SHORTEST_REFRESH_S = 0.05
+LEASE_LOSSES = ("keep", "stop")
+"""What a leader does that can't reach the API server."""
 
 Value = str | int | float | bool | Path | None
 
@@ -35,11 +38,22 @@ class SettingsError(Exception):
 class ServeSettings:
     """Everything that `epp serve` was told. Ports, seconds and bytes are checked already."""
 
-    objects: Path
+    objects: Path | None
+    """None: the API server is followed."""
+    kubeconfig: Path | None
     pool_name: str | None
     pool_namespace: str | None
     pool_group: str
+    selected: SelectedPods | None
+    """The pods to serve without an InferencePool."""
+    leader_election: bool
+    lease_loss: str
+    lease_duration_s: float
+    metrics_endpoint_auth: bool
+    conformance: bool
     gateway_profile: str
+    gateway_timeout_s: float | None
+    """None: as the profile says."""
     grpc_port: int
     grpc_health_port: int
     metrics_port: int
@@ -125,20 +139,32 @@ def read_settings(arguments: argparse.Namespace, environ: Mapping[str, str]) -> 
             case _:
                 assert_never(flag.fate)
     problems += _conflicts(values)
+    selected = read_selected(
+        _text(values["endpoint-selector"]), _text(values["endpoint-target-ports"]), problems=problems
+    )
     refresh_s = _number(values["refresh-metrics-interval"])
     if refresh_s < _SHORTEST_REFRESH_S:
         notes.append("--refresh-metrics-interval is raised to 50ms, the shortest there is")
         refresh_s = _SHORTEST_REFRESH_S
     if problems:
         raise SettingsError(problems)
-    objects = values["objects"]
-    assert isinstance(objects, Path)
+    objects = _path(values["objects"])
+    if objects is not None and values["ha-enable-leader-election"] is True:
+        notes.append("--ha-enable-leader-election has no effect with --objects: there is no Lease to hold")
     return ServeSettings(
         objects=objects,
+        kubeconfig=_path(values["kubeconfig"]),
         pool_name=_text(values["pool-name"]),
         pool_namespace=_text(values["pool-namespace"]) or environ.get("NAMESPACE") or None,
         pool_group=_text(values["pool-group"]) or "",
+        selected=selected,
+        leader_election=objects is None and values["ha-enable-leader-election"] is True,
+        lease_loss=_text(values["lease-loss"]) or "",
+        lease_duration_s=_number(values["lease-duration"]),
+        metrics_endpoint_auth=values["metrics-endpoint-auth"] is not False and objects is None,
+        conformance=values["conformance"] is True,
         gateway_profile=_text(values["gateway-profile"]) or "",
+        gateway_timeout_s=None if values["gateway-timeout"] is None else _number(values["gateway-timeout"]),
         grpc_port=_whole(values["grpc-port"]),
         grpc_health_port=_whole(values["grpc-health-port"]),
         metrics_port=_whole(values["metrics-port"]),
@@ -170,7 +196,7 @@ def read_settings(arguments: argparse.Namespace, environ: Mapping[str, str]) -> 
 
 
 def _read(flag: Flag, text: str) -> Value:
-    if not text and flag.kind is not Kind.BOOLEAN:
+    if not text and (flag.kind is not Kind.BOOLEAN or not flag.default):
         return None
     return _READERS[flag.kind](text)
 
@@ -209,12 +235,22 @@ _READERS: dict[Kind, Callable[[str], Value]] = {
 def _conflicts(values: Mapping[str, Value]) -> list[str]:
     problems = []
     if values["objects"] is None:
-        problems.append(
-            "--objects is missing: a file or folder with the InferencePool, its Pods and InferenceObjectives"
-        )
+        if (values["pool-name"] is None) == (values["endpoint-selector"] is None):
+            problems.append(
+                "give one of --pool-name and --endpoint-selector, to serve from a cluster; or --objects, a file or "
+                "folder with the InferencePool, its Pods and InferenceObjectives, to serve without one"
+            )
+    elif values["pool-name"] is not None and values["endpoint-selector"] is not None:
+        problems.append("--pool-name and --endpoint-selector exclude each other: a pool, or pods by label")
+    if values["objects"] is not None and values["kubeconfig"] is not None:
+        problems.append("--objects and --kubeconfig exclude each other: files, or a cluster")
+    if values["lease-loss"] not in LEASE_LOSSES:
+        problems.append(f"--lease-loss: {values['lease-loss']!r} is neither {' nor '.join(LEASE_LOSSES)}")
+    if _number(values["lease-duration"]) < 1 or _number(values["lease-duration"]) % 1:
+        problems.append("--lease-duration: a Lease counts in whole seconds, and one is the least")
     if values["config-file"] and values["config-text"]:
         problems.append("--config-file and --config-text exclude each other: give one")
-    if values["metrics-endpoint-auth"] is True:
+    if values["metrics-endpoint-auth"] is True and values["objects"] is not None:
         problems.append(
             "--metrics-endpoint-auth needs a cluster to ask: leave it false and keep the port private"
         )

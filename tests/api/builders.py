@@ -3,12 +3,14 @@
 from epp.api import (
     POOL_GROUP,
     AppProtocol,
+    InferenceModelRewrite,
     InferenceObjective,
     InferencePool,
     Pod,
     PoolReconciler,
 )
-from epp.api.manifest import PoolRef
+from epp.api.manifest import ModelMatch, PoolRef, RewriteMatch, RewriteRule, RewriteTarget
+from epp.api.selector import Selector
 
 LEGACY_GROUP = "inference.networking.x-k8s.io"
 
@@ -20,7 +22,7 @@ def a_pool(name="pool", namespace="team", **changed):
         "namespace": namespace,
         "name": name,
         "terminating": False,
-        "selector": (("app", "vllm"),),
+        "selector": Selector.from_labels({"app": "vllm"}),
         "target_ports": (8000,),
         "app_protocol": AppProtocol.HTTP,
         "endpoint_picker": None,
@@ -41,6 +43,29 @@ def an_objective(name="premium", priority=10, namespace="team", **changed):
         "weight": 1.0,
     }
     return InferenceObjective(**(fields | changed))
+
+
+def a_rule(*targets, models=()):
+    """A rule for some models, or for all; a target is a name, or a name and its weight."""
+    pairs = [target if isinstance(target, tuple) else (target, None) for target in targets]
+    return RewriteRule(
+        matches=tuple(RewriteMatch(model=ModelMatch(value=model)) for model in models),
+        targets=tuple(RewriteTarget(model_rewrite=name, weight=weight) for name, weight in pairs),
+    )
+
+
+def a_rewrite(name="aliases", *rules, namespace="team", **changed):
+    """A rewrite for the pool called `pool`."""
+    fields = {
+        "group": "llm-d.ai",
+        "namespace": namespace,
+        "name": name,
+        "terminating": False,
+        "pool": PoolRef(name="pool"),
+        "rules": rules or (a_rule("llama"),),
+        "created": "",
+    }
+    return InferenceModelRewrite(**(fields | changed))
 
 
 def a_pod(name="a", ip="10.0.0.1", namespace="team", **changed):

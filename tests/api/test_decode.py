@@ -41,6 +41,22 @@ POD = {
     "status": {"podIP": "10.0.0.7", "conditions": [{"type": "Ready", "status": "True"}]},
 }
 
+REWRITE = {
+    "apiVersion": "llm-d.ai/v1alpha2",
+    "kind": "InferenceModelRewrite",
+    "metadata": {"name": "aliases", "namespace": "team", "creationTimestamp": "2026-11-01T00:00:00Z"},
+    "spec": {
+        "poolRef": {"name": "pool"},
+        "rules": [
+            {
+                "matches": [{"model": {"value": "chat"}}],
+                "targets": [{"modelRewrite": "a", "weight": 3}, {"modelRewrite": "b", "weight": 1}],
+            },
+            {"targets": [{"modelRewrite": "b"}]},
+        ],
+    },
+}
+
 MISSING = object()
 
 
@@ -73,7 +89,7 @@ def test_a_pool_is_read():
         == ObjectRef("inference.networking.k8s.io", "InferencePool", "team", "pool")
         == decoded.identity
     )
-    assert pool.selector == (("a", "1"), ("b", "2"))
+    assert str(pool.selector) == "a=1,b=2"
     assert pool.target_ports == (8001, 8000)
     assert pool.app_protocol is AppProtocol.HTTP
     assert (pool.endpoint_picker.kind, pool.endpoint_picker.failure_mode.value) == ("Service", "FailClose")
@@ -106,6 +122,7 @@ def test_a_pool_needs_no_picker():
         ("spec/selector/matchLabels/a", "-x", "spec.selector.matchLabels.a"),
         ("spec/selector/matchLabels/a", "x\n", "spec.selector.matchLabels.a"),
         ("spec/selector/matchLabels/a", 1, "spec.selector.matchLabels.a"),
+        ("spec/selector/matchLabels", {"a": "1", "b c": "2"}, 'spec.selector.matchLabels["b c"]'),
         ("spec/targetPorts", MISSING, "spec.targetPorts"),
         ("spec/targetPorts", [], "spec.targetPorts"),
         ("spec/targetPorts", [{"number": 8000 + n} for n in range(9)], "spec.targetPorts"),
@@ -115,7 +132,7 @@ def test_a_pool_needs_no_picker():
         ("spec/targetPorts/1/number", 65536, "spec.targetPorts[1].number"),
         ("spec/targetPorts/1/number", "8000", "spec.targetPorts[1].number"),
         ("spec/targetPorts/1/number", True, "spec.targetPorts[1].number"),
-        ("spec/targetPorts/1/number", 8000.0, "spec.targetPorts[1].number"),
+        ("spec/targetPorts/1/number", 8000.5, "spec.targetPorts[1].number"),
         ("spec/targetPorts/1", 8000, "spec.targetPorts[1]"),
         ("spec/appProtocol", "https", "spec.appProtocol"),
         ("spec/appProtocol", ["http"], "spec.appProtocol"),
@@ -219,6 +236,51 @@ def test_a_bad_annotation_does_not_cost_the_objective():
     assert len(decoded.problems) == 2
 
 
+@pytest.mark.parametrize("group", ["llm-d.ai", "inference.networking.x-k8s.io"])
+def test_a_rewrite_is_read(group):
+    """Its rules keep their order, the pool's group and kind are filled in, and its age is kept."""
+    decoded = decode(edited(REWRITE, "apiVersion", f"{group}/v1alpha2"))
+    assert decoded.problems == ()
+    rewrite = decoded.found
+    assert rewrite.ref == ObjectRef(group, "InferenceModelRewrite", "team", "aliases") == decoded.identity
+    assert (rewrite.pool.group, rewrite.pool.kind) == ("inference.networking.k8s.io", "InferencePool")
+    assert rewrite.created == "2026-11-01T00:00:00Z"
+    named, generic = rewrite.rules
+    assert [match.model.value for match in named.matches] == ["chat"]
+    assert [(target.model_rewrite, target.weight) for target in named.targets] == [("a", 3), ("b", 1)]
+    assert (generic.matches, generic.targets[0].weight) == ((), None)
+    for absent in (MISSING, None, ""):
+        assert decode(edited(REWRITE, "metadata/creationTimestamp", absent)).found.created == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field"),
+    [
+        ("spec/poolRef", MISSING, "spec.poolRef"),
+        ("spec/poolRef/name", "", "spec.poolRef.name"),
+        ("spec/rules", MISSING, "spec.rules"),
+        ("spec/rules", [{"targets": [{"modelRewrite": "b"}]}] * 1025, "spec.rules"),
+        ("spec/rules/0/matches", [{"model": {"value": "x"}}] * 1025, "spec.rules[0].matches"),
+        ("spec/rules/0/matches/0", {}, "spec.rules[0].matches[0].model"),
+        ("spec/rules/0/matches/0/model/type", "Prefix", "spec.rules[0].matches[0].model.type"),
+        ("spec/rules/0/matches/0/model/value", "", "spec.rules[0].matches[0].model.value"),
+        ("spec/rules/0/matches/0/model/value", MISSING, "spec.rules[0].matches[0].model.value"),
+        ("spec/rules/0/targets", [], "spec.rules[0].targets"),
+        ("spec/rules/0/targets", [{"modelRewrite": "b"}] * 65, "spec.rules[0].targets"),
+        ("spec/rules/0/targets/0/modelRewrite", "", "spec.rules[0].targets[0].modelRewrite"),
+        ("spec/rules/0/targets/0/weight", 0, "spec.rules[0].targets[0].weight"),
+        ("spec/rules/0/targets/0/weight", 1_000_001, "spec.rules[0].targets[0].weight"),
+        ("spec/rules/0/targets/1/weight", MISSING, "spec.rules[0].targets"),
+        ("spec/rules/0/targets/1/weight", None, "spec.rules[0].targets"),
+    ],
+)
+def test_a_rewrite_that_breaks_a_rule_is_refused_at_that_field(path, value, field):
+    """Lengths, ranges, and that either all targets of a rule have a weight or none."""
+    document = edited(REWRITE, path, value)
+    assert decode(document).found is None
+    assert errors_of(document) == {field}
+
+
 def test_a_pod_is_read():
     """Labels are sorted, annotations understood, the address is canonical."""
     decoded = decode(POD)
@@ -251,6 +313,23 @@ def test_a_pod_is_ready_by_its_condition_or_without_any(conditions, ready):
     assert decode(edited(POD, "status/conditions", conditions)).found.ready is ready
 
 
+@pytest.mark.parametrize(
+    ("phase", "ready"),
+    [("", True), ("Pending", True), ("Running", True), ("Failed", False), ("Succeeded", False)],
+)
+def test_a_pod_that_has_ended_is_not_ready(phase, ready):
+    """Whatever its conditions say, and also if none is left, as of an evicted one."""
+    for conditions in ([], [{"type": "Ready", "status": "True"}]):
+        ended = edited(edited(POD, "status/conditions", conditions), "status/phase", phase)
+        assert decode(ended).found.ready is ready
+
+
+def test_the_old_name_of_an_annotation_is_understood_alone():
+    """A pod that has no other annotation of ours still says which of its ports serve."""
+    legacy = {"inference.networking.k8s.io/active-ports": "8001"}
+    assert decode(edited(POD, "metadata/annotations", legacy)).found.active_ports == {8001}
+
+
 def test_a_pod_without_address_is_a_pod():
     """One that has none yet is no mistake, in a cluster it is the rule."""
     for document in (edited(POD, "status/podIP", MISSING), edited(POD, "status", MISSING)):
@@ -276,7 +355,7 @@ def test_what_is_no_address_is_refused(ip):
     assert errors_of(edited(POD, "status/podIP", ip)) == {"status.podIP"}
 
 
-@pytest.mark.parametrize("document", [POOL, OBJECTIVE, POD])
+@pytest.mark.parametrize("document", [POOL, OBJECTIVE, REWRITE, POD])
 def test_a_deletion_timestamp_marks_an_object_as_going(document):
     """Every kind says that it is being deleted."""
     assert not decode(document).found.terminating
@@ -288,7 +367,6 @@ def test_a_deletion_timestamp_marks_an_object_as_going(document):
     [
         {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"a": "b"}},
         {"apiVersion": "v1", "kind": "Secret", "metadata": 7},
-        {"apiVersion": "llm-d.ai/v1alpha2", "kind": "InferenceModelRewrite"},
         {"apiVersion": "inference.networking.x-k8s.io/v1alpha1", "kind": "InferencePoolImport"},
         {"apiVersion": "llm-d.ai/v1alpha1", "kind": "EndpointPickerConfig"},
         {"apiVersion": "example.com/v1", "kind": "Pods"},
@@ -391,7 +469,7 @@ json_values = st.recursive(
 @given(data=st.data())
 def test_nothing_that_a_document_holds_raises(data):
     """Whatever stands anywhere in a document, decoding returns an object or errors that can be printed."""
-    document = data.draw(st.sampled_from([POOL, OBJECTIVE, POD]))
+    document = data.draw(st.sampled_from([POOL, OBJECTIVE, REWRITE, POD]))
     paths = ["apiVersion", "kind", "metadata", "spec", "status", "metadata/name", "metadata/annotations"]
     paths += [
         "spec/selector",

@@ -8,6 +8,7 @@ from epp.api import (
     Changes,
     PoolReconciler,
     Severity,
+    parse_selector,
 )
 from epp.core.endpoint import EndpointSpec
 from epp.core.events import EndpointsChanged
@@ -62,9 +63,33 @@ def test_a_pod_that_can_not_serve_gives_no_endpoint(changed):
 
 def test_all_labels_of_the_selector_must_match():
     """The selector is a conjunction."""
-    selector = (("app", "vllm"), ("zone", "x"))
+    selector = parse_selector("app=vllm,zone=x")
     both = a_pod("both", "10.0.0.2", labels=(("app", "vllm"), ("tier", "y"), ("zone", "x")))
     assert addresses(reconciler(a_pool(selector=selector), a_pod(), both)) == ["10.0.0.2:8000"]
+
+
+@pytest.mark.parametrize(
+    ("selector", "names"),
+    [
+        ("", "abc"),
+        ("app in (vllm, sglang)", "ab"),
+        ("app,!retired", "a"),
+        ("app notin (vllm)", "bc"),
+        ("nothing=here", ""),
+    ],
+)
+def test_any_selector_can_say_which_pods_are_the_pool(selector, names):
+    """A pool that was not read from a manifest may use the whole syntax, and follow it as it changes."""
+    pods = [
+        a_pod("a", "10.0.0.1"),
+        a_pod("b", "10.0.0.2", labels=(("app", "sglang"), ("retired", ""))),
+        a_pod("c", "10.0.0.3", labels=()),
+    ]
+    pool = reconciler(a_pool(), *pods)
+    pool.upsert(a_pool(selector=parse_selector(selector)))
+    assert [endpoint.name for endpoint in pool.endpoints] == [f"{name}-rank-0" for name in names]
+    assert pool.pool.selector == parse_selector(selector)
+    assert names or f"3 without the labels {selector}" in pool.why_no_endpoints()
 
 
 def test_inactive_ports_keep_the_ranks_of_the_others():
@@ -97,7 +122,7 @@ def test_the_selector_and_the_ports_are_followed():
     """A change of the pool re-evaluates every pod."""
     other = a_pod("b", "10.0.0.2", labels=(("app", "new"),))
     pool = reconciler(a_pool(), a_pod(), other)
-    pool.upsert(a_pool(selector=(("app", "new"),)))
+    pool.upsert(a_pool(selector=parse_selector("app=new")))
     assert addresses(pool) == ["10.0.0.2:8000"]
     pool.upsert(a_pool(target_ports=(8000, 9000)))
     assert addresses(pool) == ["10.0.0.1:8000", "10.0.0.1:9000"]

@@ -1,12 +1,26 @@
 """Whatever the order and the grouping of changes: the same objects give the same endpoints and objectives."""
 
+import itertools
+from collections import deque
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from epp.api import POOL_GROUP, InferenceObjective, InferencePool, Pod, PoolReconciler
+from epp.api import (
+    POOL_GROUP,
+    Acceptance,
+    Batch,
+    Changes,
+    InferenceModelRewrite,
+    InferenceObjective,
+    InferencePool,
+    Pod,
+    PoolReconciler,
+    parse_selector,
+)
 from epp.api.manifest import PoolRef
 from epp.core.events import EndpointsChanged, ObjectivesChanged
-from tests.api.builders import LEGACY_GROUP, a_pod, a_pool, an_objective
+from tests.api.builders import LEGACY_GROUP, a_pod, a_pool, a_rewrite, a_rule, an_objective
 
 APP = ("app", "vllm")
 ZONE = ("zone", "x")
@@ -24,7 +38,7 @@ pools = st.builds(
     name=mostly("pool", "second"),
     namespace=namespaces,
     terminating=going,
-    selector=mostly((APP,), (APP, ZONE)),
+    selector=mostly("app=vllm", "app=vllm,zone=x", "app,!zone", "").map(parse_selector),
     target_ports=mostly((8000, 8001), (8000,), (8001, 8000)),
 )
 pods = st.builds(
@@ -39,22 +53,37 @@ pods = st.builds(
     active_ports=mostly(None, frozenset(), frozenset({8001})),
     max_concurrency=mostly(None, 4),
 )
+groups = st.sampled_from(["llm-d.ai", LEGACY_GROUP])
+pool_refs = st.builds(
+    PoolRef,
+    name=mostly("pool", "second"),
+    kind=mostly("InferencePool", "Service"),
+    group=mostly(POOL_GROUP, LEGACY_GROUP),
+)
 objectives = st.builds(
     an_objective,
     name=mostly("premium", "batch"),
     priority=st.sampled_from([None, -10, 0, 10]),
     namespace=namespaces,
-    group=st.sampled_from(["llm-d.ai", LEGACY_GROUP]),
+    group=groups,
     terminating=going,
-    pool=st.builds(
-        PoolRef,
-        name=mostly("pool", "second"),
-        kind=mostly("InferencePool", "Service"),
-        group=mostly(POOL_GROUP, LEGACY_GROUP),
-    ),
+    pool=pool_refs,
     queue_ttl_s=mostly(None, 5.0),
 )
-objects = st.one_of(pools, pods, pods, objectives)
+rules = st.builds(
+    a_rule, st.sampled_from(["x", "y", "z"]), models=mostly(("chat",), (), ("chat", "base"), ("base",))
+)
+rewrites = st.builds(
+    lambda name, some, **rest: a_rewrite(name, *some, **rest),
+    name=st.sampled_from(["r", "s", "t"]),
+    some=st.lists(rules, min_size=1, max_size=2),
+    namespace=namespaces,
+    group=groups,
+    terminating=going,
+    pool=pool_refs,
+    created=mostly("", "2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"),
+)
+objects = st.one_of(pools, pods, pods, objectives, rewrites)
 upserts = objects.map(lambda obj: ("upsert", obj))
 changes = st.one_of(upserts, upserts, objects.map(lambda obj: ("delete", obj.ref)))
 START = [("upsert", a_pool())]
@@ -131,7 +160,7 @@ class Naive:
         for name in sorted({pod.name for pod in self.of(Pod)}):
             same = [pod for pod in self.of(Pod) if pod.name == name and pod.namespace in {"", namespace}]
             pod = max(same, key=lambda pod: bool(pod.namespace), default=None)
-            if pod is None or not pod.ready or not pod.ip or not set(pool.selector) <= set(pod.labels):
+            if pod is None or not pod.ready or not pod.ip or not self.selects(pool, dict(pod.labels)):
                 continue
             for rank, port in enumerate(pool.target_ports):
                 if pod.active_ports is not None and port not in pod.active_ports:
@@ -143,25 +172,79 @@ class Naive:
                 )
         return list(result.values())
 
-    def objectives(self):
-        """Priority and TTL by name."""
+    def selects(self, pool, labels):
+        """The four selectors that pools have here, written out."""
+        return {
+            "": True,
+            "app=vllm": labels.get("app") == "vllm",
+            "app=vllm,zone=x": labels.get("app") == "vllm" and labels.get("zone") == "x",
+            "app,!zone": "app" in labels and "zone" not in labels,
+        }[str(pool.selector)]
+
+    def named(self):
+        """Which pool objects have to name: namespace and name, or None."""
         if self.current is not None:
-            namespace, name = self.current
-        elif self.name is not None:
-            namespace, name = self.namespace or "default", self.name
-        else:
+            return self.current
+        return (self.namespace or "default", self.name) if self.name is not None else None
+
+    def counted(self, kind):
+        """The objects of a kind that count, by name."""
+        if self.named() is None:
             return {}
+        namespace, name = self.named()
         result = {}
         for group in (LEGACY_GROUP, "llm-d.ai"):
             for stated in (False, True):
-                for obj in self.of(InferenceObjective):
+                for obj in self.of(kind):
                     if (
                         obj.group == group
                         and bool(obj.namespace) is stated
                         and obj.namespace in {"", namespace}
                         and obj.pool == PoolRef(name=name)
                     ):
-                        result[obj.name] = (obj.priority or 0, obj.queue_ttl_s)
+                        result[obj.name] = obj
+        return result
+
+    def objectives(self):
+        """Priority and TTL by name."""
+        return {
+            name: (obj.priority or 0, obj.queue_ttl_s)
+            for name, obj in self.counted(InferenceObjective).items()
+        }
+
+    def rewritings(self):
+        """The name of the rewrite and the first target, by model."""
+        ranked = sorted(
+            self.counted(InferenceModelRewrite).values(),
+            key=lambda one: (one.created or "9999", one.name),
+        )
+        result = {}
+        for model in ("chat", "base", "other"):
+            flat = [(rewrite.name, rule) for rewrite in ranked for rule in rewrite.rules]
+            exact = [one for one in flat if model in [match.model.value for match in one[1].matches]]
+            for name, rule in (exact + [one for one in flat if not one[1].matches])[:1]:
+                result[model] = (name, rule.targets[0].model_rewrite)
+        return result
+
+    def verdicts(self):
+        """The reason by object; only of those that name our pool."""
+        result = {}
+        for kind in (InferenceObjective, InferenceModelRewrite):
+            counted = self.counted(kind)
+            for obj in self.of(kind):
+                if self.named() is None:
+                    continue
+                namespace, name = self.named()
+                if obj.namespace not in {"", namespace} or obj.pool.name != name:
+                    continue
+                if obj.pool != PoolRef(name=name):
+                    result[obj.ref] = Acceptance.INVALID_POOL_REF
+                elif self.current is None:
+                    result[obj.ref] = Acceptance.POOL_NOT_FOUND
+                elif counted[obj.name] is not obj:
+                    result[obj.ref] = Acceptance.SUPERSEDED
+                else:
+                    result[obj.ref] = Acceptance.ACCEPTED
         return result
 
 
@@ -176,17 +259,36 @@ def seen_objectives(pool):
     return {name: (one.priority, one.queue_ttl_s) for name, one in found.items() if one is not None}
 
 
+def seen_rewritings(pool):
+    """What a reconciler answers for every model, in the shape of the naive computation."""
+    found = {model: pool.rewriting(model) for model in ("chat", "base", "other")}
+    return {model: (one.name, one.targets[0][0]) for model, one in found.items() if one is not None}
+
+
+def seen_verdicts(pool, refs):
+    """What a reconciler answers for every object that ever was."""
+    found = {ref: pool.verdict(ref) for ref in refs}
+    return {ref: verdict for ref, verdict in found.items() if verdict is not None}
+
+
 @settings(max_examples=300, deadline=None)
 @given(wanted=wanted, history=histories)
 def test_after_every_batch_the_result_is_that_of_a_computation_from_scratch(wanted, history):
     """The brute-force rules and the incremental tables agree, and events tell exactly what changed."""
     pool, naive = serve(*wanted), Naive(*wanted)
+    ever, verdicts = set(), {}
     for batch in history:
         before = (pool.endpoints, frozenset(one[0] for one in seen_objectives(pool).values()) - {0})
         result, last = play(pool, batch)
         naive.play(last)
         assert seen_endpoints(pool) == naive.endpoints()
         assert seen_objectives(pool) == naive.objectives()
+        assert seen_rewritings(pool) == naive.rewritings()
+        ever.update(last)
+        before_verdicts, verdicts = verdicts, seen_verdicts(pool, ever)
+        assert {ref: verdict.reason for ref, verdict in verdicts.items()} == naive.verdicts()
+        assert len(result.judged) == len(set(result.judged))
+        assert set(result.judged) == {ref for ref in ever if verdicts.get(ref) != before_verdicts.get(ref)}
         priorities = frozenset(one[0] for one in naive.objectives().values()) - {0}
         expected = []
         if priorities != before[1]:
@@ -219,7 +321,55 @@ def test_the_order_and_the_grouping_do_not_matter(data, history):
         assert other.pool == pool.pool
         assert other.endpoints == pool.endpoints
         assert seen_objectives(other) == seen_objectives(pool)
+        assert seen_rewritings(other) == seen_rewritings(pool)
+        assert seen_verdicts(other, existing) == seen_verdicts(pool, existing)
         assert other.pool_note == pool.pool_note
+
+
+@settings(max_examples=150, deadline=None)
+@given(wanted=wanted, history=histories, data=st.data())
+def test_small_steps_come_to_the_same_as_one(wanted, history, data):
+    """The last step tells what `apply` tells; before it nobody sees anything, and another batch may come between."""
+    pool, other = serve(*wanted), serve(*wanted)
+    for batch in history:
+        expected, last = play(pool, batch)
+        before = answers(other)
+        steps = other.steps(as_batch(last), size=data.draw(st.integers(1, 3)))
+        *quiet, told = [(changes, answers(other)) for changes in steps]
+        assert told == (expected, answers(pool))
+        assert all(step == (Changes(), before) for step in quiet)
+
+
+def answers(pool):
+    """What requests get."""
+    return pool.endpoints, seen_objectives(pool), seen_rewritings(pool)
+
+
+def as_batch(last):
+    """Changes as a source hands them over."""
+    return Batch(
+        upserts=tuple(what for kind, what in last.values() if kind == "upsert"),
+        deletes=tuple(what for kind, what in last.values() if kind == "delete"),
+    )
+
+
+@settings(max_examples=100, deadline=None)
+@given(history=histories, cut=st.integers(0, 6))
+def test_a_batch_between_two_steps_loses_nothing(history, cut):
+    """Some of the steps, another batch, the rest: the result is that of the objects alone."""
+    pool, other = serve("pool", "team"), serve("pool", "team")
+    for first, second in itertools.pairwise(history):
+        play(pool, first)
+        _, between = play(pool, second)
+        _, last = play(serve("pool", "team"), first)
+        steps = other.steps(
+            as_batch({ref: change for ref, change in last.items() if ref not in between}), size=1
+        )
+        deque(itertools.islice(steps, cut), maxlen=0)
+        play(other, second)
+        deque(steps, maxlen=0)
+        assert answers(other) == answers(pool)
+        assert other.pool == pool.pool
 
 
 @settings(max_examples=100, deadline=None)

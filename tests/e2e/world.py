@@ -141,6 +141,16 @@ class Setting:
     keepalive_s: float | None = 30.0
     extra_config: str = ""
     flags: Sequence[str] = field(default_factory=tuple)
+    replicas: int = 1
+
+
+@dataclass(frozen=True)
+class Replica:
+    """One picker."""
+
+    child: Child
+    grpc: Address
+    metrics_url: str
 
 
 class World:
@@ -164,16 +174,18 @@ class World:
             self.write_objects(self.ports)
             config = self.directory / "config.yaml"
             config.write_text(_config(setting), encoding="utf-8")
-            grpc, health, metrics, listen, admin = free_ports(5)
-            self.metrics_url = f"http://{HOST}:{metrics}"
-            self.picker = await self._start_picker(config, grpc, health, metrics)
+            self.replicas = [await self.start_replica(number) for number in range(setting.replicas)]
+            self.picker = self.replicas[0].child
+            self.metrics_url = self.replicas[0].metrics_url
+            listen, admin = free_ports(2)
             self.client = await self._stack.enter_async_context(aiohttp.ClientSession())
             await start_envoy(
                 self.children,
                 binary=find_envoy(),
                 settings=EnvoySettings(
                     routing=Picked(
-                        picker=Address(HOST, grpc),
+                        picker=self.replicas[0].grpc,
+                        replicas=tuple(each.grpc for each in self.replicas[1:]),
                         body_mode=setting.body_mode,
                         failure_mode=setting.failure_mode,
                         keepalive_s=setting.keepalive_s,
@@ -193,14 +205,21 @@ class World:
         self.server.let_go(10_000)
         await self._stack.aclose()
 
-    async def _start_picker(self, config: Path, grpc: int, health: int, metrics: int) -> Child:
-        command = [sys.executable, "-m", "epp.cli", "serve", "--objects", str(self.objects)]
-        command += ["--config-file", str(config), "--zap-encoder", "json"]
+    async def start_replica(self, number: int) -> Replica:
+        """Start a picker, and wait until it may be asked: the first until it is ready, the others until they live."""
+        grpc, health, metrics = free_ports(3)
+        url = f"http://{HOST}:{metrics}"
+        command = [sys.executable, "-m", "epp.cli", "serve", *self.source_flags()]
+        command += ["--config-file", str(self.directory / "config.yaml"), "--zap-encoder", "json"]
         command += [f"--grpc-port={grpc}", f"--grpc-health-port={health}", f"--metrics-port={metrics}"]
         command += ["--drain-timeout=0s", "--stream-drain-timeout=20s", *self.setting.flags]
-        child = await self.children.start("picker", command)
-        await until_answering(child, f"{self.metrics_url}/readyz", within_s=PATIENCE_S)
-        return child
+        child = await self.children.start(f"picker-{number}", command)
+        await until_answering(child, f"{url}/{'healthz' if number else 'readyz'}", within_s=PATIENCE_S)
+        return Replica(child, Address(HOST, grpc), url)
+
+    def source_flags(self) -> list[str]:
+        """Where the picker finds its objects."""
+        return ["--objects", str(self.objects)]
 
     def write_objects(self, ports: Sequence[int], **priorities: int) -> None:
         """The pool with these endpoints, and objectives `premium`, `batch` and whatever else is named."""
@@ -239,9 +258,10 @@ class World:
         fresh.write_text(text, encoding="utf-8")
         fresh.rename(self.objects)
 
-    async def metric(self, name: str, **labels: str) -> float:
+    async def metric(self, name: str, *, of: Replica | None = None, **labels: str) -> float:
         """The sum of a metric's series with these labels."""
-        async with self.client.get(f"{self.metrics_url}/metrics") as response:
+        url = self.metrics_url if of is None else of.metrics_url
+        async with self.client.get(f"{url}/metrics") as response:
             page = await response.text()
         total = 0.0
         for line in page.splitlines():

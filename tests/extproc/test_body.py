@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epp.extproc.body import USUAL_PIECE_BYTES, PassingBody, Piece
+from epp.extproc.body import USUAL_PIECE_BYTES, Edit, PassingBody, Piece
 
 
 def drain(body: PassingBody) -> list[Piece]:
@@ -87,3 +87,63 @@ def test_tiny_chunks_are_not_held_one_by_one() -> None:
         body.add(b"x")
     assert len(body._chunks) <= 100_000 // 2048
     assert body.whole() == b"x" * 100_000
+
+
+@given(
+    st.lists(st.integers(0, 6000), min_size=1, max_size=8),
+    st.lists(st.integers(0, 20_000), max_size=8),
+    st.lists(st.binary(max_size=20), min_size=4, max_size=4),
+)
+def test_parts_are_replaced_wherever_chunks_end(
+    sizes: list[int], cuts: list[int], replacements: list[bytes]
+) -> None:
+    """The body that goes out is the one that came with its parts replaced, in pieces that fit."""
+    whole = bytes(number % 251 for number in range(sum(sizes)))
+    edges = sorted({cut for cut in cuts if cut < len(whole)})
+    edits = [
+        Edit(start, end, replacement)
+        for start, end, replacement in zip(edges[::2], edges[1::2], replacements, strict=False)
+    ]
+    wanted = whole
+    for edit in reversed(edits):
+        wanted = wanted[: edit.start] + edit.replacement + wanted[edit.end :]
+    body = PassingBody()
+    start = 0
+    for size in sizes:
+        body.add(whole[start : start + size])
+        start += size
+    body.replace(edits)
+    body.end()
+    pieces = drain(body)
+    assert b"".join(piece.body for piece in pieces) == wanted
+    assert len(wanted) == len(whole) + sum(edit.growth for edit in edits)
+    assert all(len(piece.body) <= USUAL_PIECE_BYTES for piece in pieces)
+
+
+def test_something_can_be_put_in_between() -> None:
+    """A part without bytes is a place."""
+    body = PassingBody()
+    body.add(b"{}")
+    body.replace([Edit(1, 1, b"x")])
+    assert body.whole() == b"{x}"
+
+
+def test_chunks_without_a_change_stay_the_objects_that_came() -> None:
+    """A change at the beginning of a large body doesn't copy the rest of it."""
+    chunks = [bytes([number]) * 100_000 for number in range(3)]
+    body = PassingBody()
+    for chunk in chunks:
+        body.add(chunk)
+    body.replace([Edit(0, 1, b"x")])
+    bodies = [piece.body for piece in drain(body)]
+    assert bodies[-2:] == chunks[1:]
+    assert all(went is came for went, came in zip(bodies[-2:], chunks[1:], strict=True))
+
+
+def test_a_chunk_that_grows_is_cut() -> None:
+    """What a change adds doesn't make a piece larger than the gateway takes."""
+    body = PassingBody()
+    body.add(b"a" * USUAL_PIECE_BYTES)
+    body.replace([Edit(61_000, 61_001, b"b" * 500)])
+    pieces = drain(body)
+    assert [len(piece.body) for piece in pieces] == [61_000, 1_499]

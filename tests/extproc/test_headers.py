@@ -21,7 +21,19 @@ def sent(**values: str | bytes) -> list[wire.HeaderValue]:
 def test_a_request_without_our_headers() -> None:
     """What isn't given has its default, and nothing is removed or called invalid."""
     control = headers.read_request([])
-    assert control == headers.RequestControl("", "", "default-flow", None, "", "", None, (), ())
+    assert control == headers.RequestControl(
+        request_name="",
+        objective="",
+        fairness_id="default-flow",
+        ttl_s=None,
+        model_rewrite="",
+        path="",
+        content_type="",
+        content_length=None,
+        present=(),
+        invalid=(),
+        test_selection="",
+    )
 
 
 def test_raw_value_and_value_are_both_read() -> None:
@@ -49,10 +61,16 @@ def test_the_current_spelling_wins(swapped: bool) -> None:
         x_llm_d_inference_objective="new",
         x_gateway_inference_fairness_id="tenant-old",
         x_llm_d_inference_fairness_id="tenant-new",
+        x_gateway_model_name_rewrite="model-old",
+        x_llm_d_model_name_rewrite="model-new",
     )
     control = headers.read_request(reversed(listed) if swapped else listed)
-    assert (control.objective, control.fairness_id) == ("new", "tenant-new")
-    assert len(control.present) == 4
+    assert (control.objective, control.fairness_id, control.model_rewrite) == (
+        "new",
+        "tenant-new",
+        "model-new",
+    )
+    assert len(control.present) == 6
 
 
 def test_the_former_spelling_alone_counts() -> None:
@@ -62,9 +80,10 @@ def test_the_former_spelling_alone_counts() -> None:
             x_gateway_inference_objective="old",
             x_llm_d_inference_fairness_id="",
             x_gateway_inference_fairness_id="t",
+            x_gateway_model_name_rewrite="m",
         )
     )
-    assert (control.objective, control.fairness_id) == ("old", "t")
+    assert (control.objective, control.fairness_id, control.model_rewrite) == ("old", "t", "m")
 
 
 def test_the_first_of_repeated_headers_counts() -> None:
@@ -92,12 +111,20 @@ def test_an_invalid_ttl_is_ignored_and_noted(value: str | bytes) -> None:
 
 @pytest.mark.parametrize("value", [b"\xff\xfe", b"a\x00b", b"x" * 60_000])
 def test_an_invalid_identity_is_ignored_and_noted(value: bytes) -> None:
-    """Values that are not UTF-8, not printable or absurdly long name no objective and no tenant."""
+    """Values that are not UTF-8, not printable or absurdly long name no objective, no tenant and no model."""
     control = headers.read_request(
-        sent(x_llm_d_inference_objective=value, x_llm_d_inference_fairness_id=value)
+        sent(
+            x_llm_d_inference_objective=value,
+            x_llm_d_inference_fairness_id=value,
+            x_llm_d_model_name_rewrite=value,
+        )
     )
-    assert (control.objective, control.fairness_id) == ("", "default-flow")
-    assert control.invalid == ("x-llm-d-inference-objective", "x-llm-d-inference-fairness-id")
+    assert (control.objective, control.fairness_id, control.model_rewrite) == ("", "default-flow", "")
+    assert control.invalid == (
+        "x-llm-d-inference-objective",
+        "x-llm-d-inference-fairness-id",
+        "x-llm-d-model-name-rewrite",
+    )
 
 
 def test_an_invalid_current_value_leaves_the_former_one() -> None:

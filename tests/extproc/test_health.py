@@ -41,10 +41,9 @@ def test_the_names_are_those_that_gateways_probe() -> None:
     assert (LIVENESS, sorted(READINESS_NAMES)) == ("liveness", sorted(READY_NAMES))
 
 
-async def test_liveness_and_readiness_are_separate() -> None:
-    """A process lives before it is ready, and readiness can come and go."""
+async def test_whoever_can_answer_lives() -> None:
+    """A process lives before it is ready and after, and readiness, under all of its names, can come and go."""
     async with probing() as (server, stub):
-        assert await check(stub, "liveness") == Status.SERVING
         for serving, status in (
             (None, Status.NOT_SERVING),
             (Serving.YES, Status.SERVING),
@@ -54,17 +53,30 @@ async def test_liveness_and_readiness_are_separate() -> None:
                 server.set_ready(serving)
             for name in READY_NAMES:
                 assert await check(stub, name) == status
-        server.set_live(Serving.NO)
-        assert await check(stub, "liveness") == Status.NOT_SERVING
+            assert await check(stub, "liveness") == Status.SERVING
 
 
-async def test_an_unknown_service_is_not_found() -> None:
-    """A probe with a wrong name fails in a way that says so."""
-    async with probing() as (_, stub):
-        with pytest.raises(grpc.aio.AioRpcError) as failed:
-            await check(stub, "redis")
-        assert failed.value.code() is grpc.StatusCode.NOT_FOUND
-        assert "redis" in (failed.value.details() or "")
+async def test_a_standby_lives_and_is_not_ready() -> None:
+    """A replica that doesn't lead stays up, and gets no requests until it leads."""
+    async with probing() as (server, stub):
+        server.set_ready(Serving.NO)
+        response = await stub.List(health_pb2.HealthListRequest())
+        statuses = {name: answer.status for name, answer in response.statuses.items()}
+        assert statuses == {"liveness": Status.SERVING} | dict.fromkeys(READY_NAMES, Status.NOT_SERVING)
+        server.set_ready(Serving.YES)
+        assert await check(stub, "readiness") == Status.SERVING
+
+
+@pytest.mark.parametrize("name", ["redis", "Liveness", "envoy.service.ext_proc.v3.ExternalProcessor/Process"])
+async def test_an_unknown_service_is_not_found(name: str) -> None:
+    """A probe with a wrong name fails in a way that says so, ready or not."""
+    async with probing() as (server, stub):
+        for serving in Serving:
+            server.set_ready(serving)
+            with pytest.raises(grpc.aio.AioRpcError) as failed:
+                await check(stub, name)
+            assert failed.value.code() is grpc.StatusCode.NOT_FOUND
+            assert name in (failed.value.details() or "")
 
 
 async def test_all_services_are_listed() -> None:
@@ -77,11 +89,10 @@ async def test_all_services_are_listed() -> None:
 
 
 async def test_a_watcher_hears_of_every_change() -> None:
-    """The status comes at once and again when it changes, and not when something else does."""
+    """The status comes at once and again when it changes, and not when it is only said again."""
     async with probing() as (server, stub):
         watch = stub.Watch(health_pb2.HealthCheckRequest(service="readiness"))
         assert (await watch.read()).status == Status.NOT_SERVING
-        server.set_live(Serving.NO)
         server.set_ready(Serving.NO)
         await check(stub, "liveness")
         server.set_ready(Serving.YES)

@@ -49,6 +49,8 @@ CONTROL = {
     "x-gateway-inference-objective": "old",
     "x-llm-d-inference-fairness-id": "tenant",
     "x-llm-d-inference-ttl": "5s",
+    "x-llm-d-model-name-rewrite": "llama",
+    "x-gateway-model-name-rewrite": "llama",
     "x-gateway-destination-endpoint-subset": "10.0.0.1",
     "x-llm-d-flow-queue-duration-ms": "1",
 }
@@ -95,6 +97,7 @@ def test_what_the_picker_learns_of_a_chat() -> None:
         fairness_id="tenant",
         ttl_s=5.0,
         model="llama",
+        target_model="llama",
         path="/v1/chat/completions",
         streaming=True,
         size_bytes=len(body),

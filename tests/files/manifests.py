@@ -20,6 +20,21 @@ spec:
   poolRef:
     name: pool
 """
+REWRITE = """\
+apiVersion: llm-d.ai/v1alpha2
+kind: InferenceModelRewrite
+metadata:
+  name: aliases
+spec:
+  poolRef:
+    name: pool
+  rules:
+  - matches:
+    - model: {value: chat}
+    targets:
+    - {modelRewrite: llama-a, weight: 3}
+    - {modelRewrite: llama-b, weight: 1}
+"""
 POD = """\
 apiVersion: v1
 kind: Pod

@@ -1,8 +1,11 @@
 """What `epp validate` says of manifests."""
 
+import argparse
+
+from epp import validate
 from epp.api import Severity
 from epp.files import check_manifests
-from tests.files.manifests import CONFIG_MAP, OBJECTIVE, POOL, documents, objective, pod
+from tests.files.manifests import CONFIG_MAP, OBJECTIVE, POOL, REWRITE, documents, objective, pod
 
 
 def told(problems, least=Severity.INFO):
@@ -47,6 +50,30 @@ def test_the_wrong_group_in_a_pool_reference_is_found(tmp_path):
     (line,) = told(check_manifests(tmp_path / "o.yaml"), Severity.WARNING)
     assert ":17: document 2: spec.poolRef.group:" in line
     assert "is of group inference.networking.k8s.io" in line
+
+
+def test_rewrites_are_checked_and_counted(tmp_path, capsys):
+    """A right one is in the summary; a wrong one is told by line, also if it only names another pool."""
+    path = tmp_path / "o.yaml"
+
+    def validated(text):
+        path.write_text(text)
+        parser = argparse.ArgumentParser()
+        validate.add_arguments(parser)
+        status = validate.run(parser.parse_args(["--objects", str(path)]))
+        return status, capsys.readouterr().out.splitlines()
+
+    text = documents(POOL, pod(), REWRITE)
+    assert validated(text) == (
+        0,
+        [f"ok: {path}: 1 InferenceModelRewrite, 1 InferencePool, 1 Pod; pool default/pool with 1 endpoint"],
+    )
+    status, lines = validated(text.replace(", weight: 1", ""))
+    assert status == 1
+    assert lines[0].startswith(f"{path}:28: document 3: spec.rules[0].targets: either all targets")
+    status, lines = validated(text.replace("    name: pool", "    name: other"))
+    assert status == 0
+    assert lines[0].startswith(f'{path}:24: document 3: spec.poolRef.name: "other": is another pool')
 
 
 def test_several_pools_need_a_name(tmp_path):

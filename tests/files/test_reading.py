@@ -11,7 +11,7 @@ from epp.api import Severity
 from epp.files import reading
 from epp.files.reading import MAX_PROBLEMS, FileState, read_file, read_text
 from epp.files.tree import line_of
-from tests.files.manifests import CONFIG_MAP, OBJECTIVE, POD, POOL, documents
+from tests.files.manifests import CONFIG_MAP, OBJECTIVE, POD, POOL, REWRITE, documents
 
 
 def indented(text):
@@ -59,6 +59,19 @@ def test_a_typed_list_of_the_api_server_is_read():
     read = read_text(f"apiVersion: v1\nkind: PodList\nitems:\n{indented(item)}", name="o.yaml")
     assert names(read) == ["a"]
     assert read.problems == ()
+
+
+@pytest.mark.parametrize("group", ["llm-d.ai", "inference.networking.x-k8s.io"])
+def test_rewrites_are_read_alone_and_in_lists(group):
+    """As every other kind, in both of their groups."""
+    text = REWRITE.replace("llm-d.ai", group)
+    item = text.split("\n", 2)[2]
+    listing = f"apiVersion: {group}/v1alpha2\nkind: InferenceModelRewriteList\nitems:\n{indented(item)}"
+    alone, listed = read_text(text, name="o.yaml"), read_text(listing, name="o.yaml")
+    assert names(alone) == names(listed) == ["aliases"]
+    assert alone.problems == listed.problems == ()
+    assert alone.items[0].found == listed.items[0].found
+    assert alone.items[0].found.group == group
 
 
 @pytest.mark.parametrize("items", ["items: []", "items:", ""])

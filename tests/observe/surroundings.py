@@ -86,6 +86,7 @@ class World:
         self.pool = "pool"
         self.detector = "utilization-detector"
         self.failures = {}
+        self.cluster = None
         self.statistics = EMPTY
         self.metrics = Metrics(
             sources=Sources(
@@ -93,6 +94,7 @@ class World:
                 detector=lambda: self.detector,
                 statistics=lambda: self.statistics,
                 scrape_failures=lambda: self.failures,
+                cluster=lambda: self.cluster,
             ),
             build=Build(commit="c0ffee", build_ref="1.2.3"),
             clock=lambda: self.now,

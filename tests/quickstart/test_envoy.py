@@ -34,6 +34,9 @@ VARIANTS = {
     "fast pings": EnvoySettings(routing=Picked(keepalive_s=0.5)),
     "fail open": EnvoySettings(routing=Picked(failure_mode=FailureMode.OPEN)),
     "picker by name": EnvoySettings(routing=Picked(picker=Address("localhost", 9002))),
+    "replicas": EnvoySettings(
+        routing=Picked(picker=Address("127.0.0.1", 9002), replicas=(Address("127.0.0.1", 9012),))
+    ),
     "short wait": EnvoySettings(routing=Picked(longest_wait_s=1)),
     "h2c": EnvoySettings(upstream=UpstreamProtocol.H2C),
     "access log": EnvoySettings(access_log=Path("/dev/stdout")),

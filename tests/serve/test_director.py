@@ -35,6 +35,7 @@ FACTS = RequestFacts(
     fairness_id="tenant",
     ttl_s=None,
     model="m",
+    target_model="m",
     path="/v1/chat/completions",
     streaming=False,
     size_bytes=10,

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from epp.serve.flags import FLAGS, Kind, NoEffect, Refused, Works
+from epp.serve.selected import pool_name
 from epp.serve.settings import FlagParser, ServeSettings, SettingsError, add_arguments, read_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 UPSTREAM = [
     "grpc-port",
@@ -63,15 +68,25 @@ UPSTREAM = [
 ALL_FLAGS = [flag for flags in FLAGS.values() for flag in flags]
 
 
-def _read(*words: str, environ: dict[str, str] | None = None) -> ServeSettings:
+def _read_alone(*words: str, environ: dict[str, str] | None = None) -> ServeSettings:
     parser = FlagParser(prog="epp serve", allow_abbrev=False)
     add_arguments(parser)
-    return read_settings(parser.parse_args(["--objects", "objects.yaml", *words]), environ or {})
+    return read_settings(parser.parse_args(list(words)), environ or {})
+
+
+def _read(*words: str, environ: dict[str, str] | None = None) -> ServeSettings:
+    return _read_alone("--objects", "objects.yaml", *words, environ=environ)
 
 
 def _problems(*words: str) -> list[str]:
     with pytest.raises(SettingsError) as caught:
         _read(*words)
+    return caught.value.problems
+
+
+def _problems_alone(*words: str) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        _read_alone(*words)
     return caught.value.problems
 
 
@@ -136,8 +151,8 @@ def test_values_and_equals_signs_mean_the_same() -> None:
 
 
 def test_the_conformance_command_line_is_accepted() -> None:
-    """The suite's own command line for an endpoint picker parses."""
-    settings = _read(
+    """The suite's own command line for an endpoint picker parses, and means a cluster."""
+    settings = _read_alone(
         *[
             "--pool-name",
             "p",
@@ -152,6 +167,8 @@ def test_the_conformance_command_line_is_accepted() -> None:
         ]
     )
     assert (settings.pool_name, settings.pool_namespace) == ("p", "ns")
+    assert settings.objects is None
+    assert settings.notes == ()
 
 
 def test_the_namespace_falls_back_to_the_environment() -> None:
@@ -180,6 +197,10 @@ def test_too_fast_scraping_is_slowed_down_with_a_note() -> None:
         ("--model-server-metrics-scheme=ftp", "neither http nor https"),
         ("--enable-cert-reload", "--cert-path"),
         ("--metrics-endpoint-auth", "needs a cluster"),
+        ("--lease-loss=maybe", "neither keep nor stop"),
+        ("--lease-duration=1500ms", "whole seconds"),
+        ("--lease-duration=0s", "one is the least"),
+        ("--endpoint-target-ports=8000", "goes with --endpoint-selector"),
     ],
 )
 def test_a_bad_value_names_the_flag_the_value_and_the_remedy(word: str, fragment: str) -> None:
@@ -196,12 +217,74 @@ def test_all_problems_come_at_once() -> None:
     assert len(found) == 3
 
 
-def test_objects_are_required() -> None:
-    """Without --objects there is nothing to serve, and the message says what it wants."""
-    parser = FlagParser(prog="epp serve", allow_abbrev=False)
-    add_arguments(parser)
-    with pytest.raises(SettingsError, match="--objects is missing"):
-        read_settings(parser.parse_args([]), {})
+def test_what_to_serve_is_required() -> None:
+    """Without a pool, a selector or files there is nothing to serve, and the message names all three."""
+    (problem,) = _problems_alone()
+    assert all(flag in problem for flag in ("--pool-name", "--endpoint-selector", "--objects"))
+
+
+def test_a_cluster_and_files_exclude_each_other() -> None:
+    """A kubeconfig beside files could only be a mistake."""
+    assert _problems("--kubeconfig=k") == [
+        "--objects and --kubeconfig exclude each other: files, or a cluster"
+    ]
+
+
+@pytest.mark.parametrize("read", [_problems, _problems_alone])
+def test_a_pool_and_a_selector_exclude_each_other(read: Callable[..., list[str]]) -> None:
+    """As upstream: exactly one of the two says which pods are meant; nobody guesses."""
+    (problem,) = read("--pool-name=p", "--endpoint-selector=app=x", "--endpoint-target-ports=8000")
+    assert "--endpoint-selector" in problem
+
+
+@pytest.mark.parametrize("ports", ["", "x", "0", "65536", "8000,8000", "1,2,3,4,5,6,7,8,9", "8000;8001"])
+def test_bad_target_ports_are_told_with_the_remedy(ports: str) -> None:
+    """A selector needs 1 to 8 different ports."""
+    (problem,) = _problems_alone("--endpoint-selector=app=x", f"--endpoint-target-ports={ports}")
+    assert problem.startswith("--endpoint-target-ports=")
+    assert "1 to 8 different ports" in problem
+
+
+def test_a_bad_selector_is_told_with_its_text() -> None:
+    """What can't be a selector is refused at start, not by the API server later."""
+    (problem,) = _problems_alone("--endpoint-selector=app in x", "--endpoint-target-ports=8000")
+    assert problem.startswith("--endpoint-selector=app in x: ")
+
+
+def test_selected_pods_are_a_pool() -> None:
+    """The full selector syntax is taken, and becomes a pool of the Deployment's name."""
+    settings = _read_alone(
+        "--endpoint-selector", "app=x,tier notin (spot)", "--endpoint-target-ports", "8000, 8001"
+    )
+    assert settings.selected is not None
+    pool = settings.selected.as_pool(
+        group="g", namespace="ns", name=pool_name({"POD_NAME": "llama-epp-6d-x7"})
+    )
+    assert (pool.name, pool.namespace, pool.target_ports) == ("llama-epp", "ns", (8000, 8001))
+    assert pool.selector.matches({"app": "x"})
+    assert not pool.selector.matches({"app": "x", "tier": "spot"})
+
+
+def test_a_pool_without_a_deployment_is_called_epp() -> None:
+    """A name is needed that objectives can give, wherever the picker runs."""
+    assert (pool_name({}), pool_name({"POD_NAME": "solo"})) == ("epp", "epp")
+
+
+def test_metrics_ask_for_authorization_in_a_cluster_unless_told_not_to() -> None:
+    """Upstream's default where it can work, and none where it can't."""
+    assert _read_alone("--pool-name=p").metrics_endpoint_auth
+    assert not _read_alone("--pool-name=p", "--metrics-endpoint-auth=false").metrics_endpoint_auth
+    assert not _read().metrics_endpoint_auth
+
+
+def test_leader_election_has_no_effect_on_files() -> None:
+    """Upstream's flag is accepted, with a line that says so."""
+    settings = _read("--ha-enable-leader-election")
+    assert not settings.leader_election
+    assert settings.notes == (
+        "--ha-enable-leader-election has no effect with --objects: there is no Lease to hold",
+    )
+    assert _read_alone("--pool-name=p", "--ha-enable-leader-election").leader_election
 
 
 def test_an_unknown_flag_names_the_nearest_one(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,12 @@
+"""Every test of this folder may use the fake and the real API servers."""
+
+from __future__ import annotations
+
+from tests.apiserver.fixtures import (
+    api_server,
+    fake_api_server,
+    rbac_api_server,
+    real_api_server,
+)
+
+__all__ = ["api_server", "fake_api_server", "rbac_api_server", "real_api_server"]
