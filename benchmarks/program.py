@@ -42,7 +42,7 @@ def settle_garbage_collector() -> None:
     """As the picker does once it has started (`epp/serve/run.py`): what exists now is looked at no more."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(5_000, 5, 400)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

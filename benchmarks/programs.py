@@ -103,6 +103,17 @@ class Programs:
         said = await child.announcement(partial(heard, SERVING), within_s=_READY_WITHIN_S)
         return tuple(said["addresses"])
 
+    async def apiserver(self, *, pods: int, objectives: int) -> str:
+        """An API server with so many objects; gives the path of its kubeconfig."""
+        folder = self._directory / f"apiserver-{next(self._numbers)}"
+        folder.mkdir(parents=True)
+        child = await self._start(
+            "benchmarks.apiserver",
+            ("--pods", str(pods), "--objectives", str(objectives), "--folder", str(folder)),
+        )
+        said = await child.announcement(partial(heard, SERVING), within_s=_READY_WITHIN_S)
+        return str(said["kubeconfig"])
+
     async def picker(self, pool: PickerPool) -> Serving:
         """`epp serve` in file mode."""
         directory = self._directory / f"picker-{next(self._numbers)}"

@@ -32,6 +32,10 @@ class Scale:
     """How long an idle picker is watched in one round."""
     held: int = 5_000
     few_held: int = 50
+    pods: int = 10_000
+    objectives: int = 1_000
+    changes: int = 50
+    """Of an objective, in one round."""
     handovers: int
     """In one round, with few held and again with many."""
 

@@ -10,6 +10,7 @@ from benchmarks.rows.held import measure_held
 from benchmarks.rows.idle import measure_idle
 from benchmarks.rows.memory import measure_memory
 from benchmarks.rows.request import measure_request
+from benchmarks.rows.sync import measure_sync
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,4 +37,5 @@ ENTRIES = (
     Entry(("idle",), measure_idle),
     Entry(("memory",), measure_memory),
     Entry(("held",), measure_held),
+    Entry(("sync",), measure_sync),
 )

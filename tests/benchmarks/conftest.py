@@ -26,5 +26,8 @@ def tiny() -> Scale:
         idle_s=0.6,
         held=60,
         few_held=5,
+        pods=30,
+        objectives=10,
+        changes=3,
         handovers=5,
     )

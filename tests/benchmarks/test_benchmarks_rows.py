@@ -17,7 +17,17 @@ NEVER_MORE = {"turn": 0, "held": 0}
 """Rows with a line that counts what may not happen, at any size and speed."""
 DIFFERENCES = {("chunk", Unit.RATIO), ("memory", Unit.RATIO)}
 """What is found by subtracting two sizes may come out as anything when both are small."""
-LINES = {"request": 1, "chunk": 1, "core": 3, "drain": 2, "turn": 1, "idle": 1, "memory": 2, "held": 3}
+LINES = {
+    "request": 1,
+    "chunk": 1,
+    "core": 3,
+    "drain": 2,
+    "turn": 1,
+    "idle": 1,
+    "memory": 2,
+    "held": 3,
+    "sync": 5,
+}
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.rows[0])
