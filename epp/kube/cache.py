@@ -19,6 +19,7 @@ import msgspec
 
 from epp.api.changes import Batch, Note
 from epp.api.objects import ObjectRef
+from epp.api.problem import Severity
 from epp.api.wire import WireError, decode_json, read_meta, read_written
 from epp.kube.connection import Reply
 from epp.kube.standing import Relist
@@ -81,6 +82,13 @@ class Cache:
         """What the API server holds of an object's status, as far as we know."""
         held = self._held.get(ref)
         return None if held is None else held.written
+
+    def broken(self, ref: ObjectRef) -> tuple[Problem, ...]:
+        """Why an object as it is now can't be read; empty if it can be."""
+        held = self._held.get(ref)
+        if held is None:
+            return ()
+        return tuple(each for each in held.problems if each.severity is Severity.ERROR)
 
     def begin(self) -> Listing:
         """A list is coming, page by page. Until it is complete, nothing is heard."""

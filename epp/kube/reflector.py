@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from epp.api.objects import ObjectRef
+    from epp.api.problem import Problem
     from epp.api.wire import ListPage
     from epp.api.written import Written
     from epp.kube.cache import Listing
@@ -128,14 +129,18 @@ class Reflector:
             state=self.state,
             objects=self._cache.usable,
             contact_age_s=None if self._contact_s is None else max(self._clock() - self._contact_s, 0.0),
-            relists=MappingProxyType(self._relists),
-            failures=MappingProxyType(self._failures),
+            relists=MappingProxyType(dict(self._relists)),
+            failures=MappingProxyType(dict(self._failures)),
             message=self.message,
         )
 
     def written(self, ref: ObjectRef) -> Written | None:
         """What the API server holds of an object's status, as far as we know."""
         return self._cache.written(ref)
+
+    def broken(self, ref: ObjectRef) -> tuple[Problem, ...]:
+        """Why an object as it is now can't be read; empty if it can be."""
+        return self._cache.broken(ref)
 
     async def run(self) -> None:
         """Follow, until cancelled."""

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from epp.api.changes import Batch
     from epp.api.objects import ObjectRef
+    from epp.api.problem import Problem
     from epp.api.selector import Selector
     from epp.api.written import Written
     from epp.kube.connection import ApiServer
@@ -129,6 +130,11 @@ class ClusterObjects:
         """What the API server holds of the status of an objective or a rewrite, as far as we know."""
         reflector = self._owned.get((ref.group, ref.kind))
         return None if reflector is None else reflector.written(ref)
+
+    def broken(self, ref: ObjectRef) -> tuple[Problem, ...]:
+        """Why an objective or a rewrite as it is now can't be read; empty if it can be."""
+        reflector = self._owned.get((ref.group, ref.kind))
+        return () if reflector is None else reflector.broken(ref)
 
     def standings(self) -> tuple[Standing, ...]:
         """How well each collection is known now."""

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from epp.api.verdict import Acceptance, Verdict
 from epp.core.events import Draining, Resumed
 from epp.kube.access import MetricsAccess, TokenAccess
 from epp.kube.connection import ApiServer, ConnectError
@@ -73,6 +74,7 @@ class Cluster:
         rng = random.Random()  # noqa: S311 - replicas must not wait in step
         identity = own_identity(os.environ)
         self._server = server
+        self._reconciler = reconciler
         self._on_loss = LeaseLoss(settings.lease_loss)
         self._feed: Callable[[Event], None] | None = None
         self._changed: Callable[[], None] | None = None
@@ -91,7 +93,7 @@ class Cluster:
         self._status = StatusWriter(
             server,
             pool=lambda: f"InferencePool {namespace}/{pool_name}",
-            verdict=reconciler.verdict,
+            verdict=self._verdict,
             written=self.objects.written,
             leading=self.leads,
             clock=clock,
@@ -228,6 +230,15 @@ class Cluster:
                 reason=notice.reason,
                 message=notice.message,
             )
+
+    def _verdict(self, ref: ObjectRef) -> Verdict | None:
+        """What became of an object in the version that the API server has now."""
+        verdict = self._reconciler.verdict(ref)
+        broken = self.objects.broken(ref)
+        if verdict is None or not broken:
+            return verdict
+        problems = "; ".join(map(str, broken))
+        return Verdict(Acceptance.INVALID, f"{problems}; what it said before still counts")
 
     # ------------------------------------------------------------------------------ figures
 

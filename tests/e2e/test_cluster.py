@@ -147,3 +147,18 @@ async def test_the_rights_of_the_conformance_fixture_are_enough(tmp_path: Path) 
         it.server.let_go(1)
         assert await served == (200, "served")
         assert await it.metric("epp_objects_state", resource=OBJECTIVES, state="forbidden") == 1
+
+
+async def test_an_objective_that_became_unreadable_says_so(
+    world: Callable[[ClusterSetting], ClusterWorld], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A priority that is no int32 is not taken; what the objective said before counts on, and its status tells both."""
+    async with world(ClusterSetting()) as it:
+        await it.until_accepted("premium", "True", "Accepted", 1)
+        # Upstream's definitions let this through: nothing enforces a schema's `format: int32`.
+        monkeypatch.setattr("tests.apiserver.admission.admitted", lambda _, obj: obj)
+        it.api.patch(OBJECTIVES, NAMESPACE, "premium", {"spec": {"priority": 2**40}})
+        await it.until_accepted("premium", "False", "Invalid", 2)
+        assert await order(it, await queue(it, ("a", "batch"), ("b", "premium"))) == ["b", "a"]
+        it.api.patch(OBJECTIVES, NAMESPACE, "premium", {"spec": {"priority": 5}})
+        await it.until_accepted("premium", "True", "Accepted", 3)

@@ -536,7 +536,7 @@ async def test_a_plugin_that_fails(tmp_path, caplog):
 _CONTEXT = "current-context: c\ncontexts: [{name: c, context: {cluster: k, user: u}}]\n"
 _TOKEN = f"users: [{{name: u, user: {{token: {SECRET}}}}}]\n"
 _OIDC = f"users: [{{name: u, user: {{token: {SECRET}, auth-provider: {{name: oidc}}}}}}]\n"
-_REFRESH = f"users: [{{name: u, user: {{token: {SECRET}, auth-provider: {{name: oidc, config: {{refresh-token: {SECRET}}}}}}}}}]\n"
+_REFRESH = _OIDC.replace("name: oidc", f"name: oidc, config: {{refresh-token: {SECRET}}}")
 _BROKEN = (
     f"{_CONTEXT}{_REFRESH}clusters: [{{name: k, cluster: {{server: 'https://x'}}}}]\n",
     "",
