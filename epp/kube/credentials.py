@@ -204,10 +204,10 @@ def _find(kubeconfig: Path | None, environ: Mapping[str, str]) -> _Kubeconfig | 
     in_cluster = bool(environ.get(incluster_config.SERVICE_HOST_ENV_NAME))
     if kubeconfig is not None:
         return _existing(_Kubeconfig(str(kubeconfig), "--kubeconfig"))
-    if in_cluster and token_file.is_file():
-        return token_file
     if environ.get("KUBECONFIG"):
         return _existing(_Kubeconfig(environ["KUBECONFIG"], "$KUBECONFIG"))
+    if in_cluster and token_file.is_file():
+        return token_file
     home = _HOME_CONFIG.expanduser()
     if home.is_file():
         return _Kubeconfig(str(home), str(_HOME_CONFIG))

@@ -88,7 +88,7 @@ FLAGS: dict[Group, tuple[Flag, ...]] = {
             "kubeconfig",
             Kind.PATH,
             "",
-            "how to reach the API server; else the pod's service account, $KUBECONFIG or ~/.kube/config",
+            "how to reach the API server; else $KUBECONFIG, the pod's service account or ~/.kube/config",
         ),
         Flag("pool-name", Kind.TEXT, "", "the InferencePool; optional when the files hold exactly one"),
         Flag(

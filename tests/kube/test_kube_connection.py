@@ -371,7 +371,7 @@ async def test_nothing_to_connect_to(tmp_path, monkeypatch):
 
 
 async def test_configurations_are_found_in_order(tmp_path, monkeypatch):
-    """--kubeconfig before the service account before $KUBECONFIG before ~/.kube/config."""
+    """--kubeconfig before $KUBECONFIG before the service account before ~/.kube/config, as other controllers have it."""
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     hosts = {}
@@ -387,10 +387,10 @@ async def test_configurations_are_found_in_order(tmp_path, monkeypatch):
 
     monkeypatch.delenv("KUBECONFIG", raising=False)
     assert await host() == "kube:1"
-    monkeypatch.setenv("KUBECONFIG", f"/no/such{os.pathsep}{hosts['env']}")
-    assert await host() == "env:1"
     _service_account(tmp_path, monkeypatch, port=1)
     assert await host() == "127.0.0.1:1"
+    monkeypatch.setenv("KUBECONFIG", f"/no/such{os.pathsep}{hosts['env']}")
+    assert await host() == "env:1"
     assert await host(hosts["flag"]) == "flag:1"
 
 
