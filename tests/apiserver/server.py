@@ -118,6 +118,10 @@ class FakeApiServer(Objects):
         """Stop listening and reset every connection; objects and history stay."""
         if self._listening is None or self._web is None:
             return
+        for socket in self._listening.sockets:
+            asyncio.get_running_loop().remove_reader(socket.fileno())
+        for _ in range(5):
+            await asyncio.sleep(0)  # asyncio loses connections that it is accepting when a server closes
         self._listening.close()
         for connection in self._web.connections:
             reset(connection.transport)

@@ -371,7 +371,7 @@ async def test_nothing_to_connect_to(tmp_path, monkeypatch):
 
 
 async def test_configurations_are_found_in_order(tmp_path, monkeypatch):
-    """--kubeconfig before $KUBECONFIG before the service account before ~/.kube/config, as other controllers have it."""
+    """--kubeconfig before $KUBECONFIG before the service account before ~/.kube/config, as elsewhere."""
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     hosts = {}

@@ -22,7 +22,6 @@ from tests.apiserver.refusal import Refusal
 from tests.apiserver.server import Ending, FakeApiServer, where
 from tests.kube import objects
 from tests.kube.observer import Observer
-from tests.kube.virtualloop import quiet
 
 PATIENCE_S = 40.0
 OBJECTIVES = "inferenceobjectives.llm-d.ai"
@@ -295,7 +294,7 @@ async def test_whatever_the_wire_does(seed, tmp_path, monkeypatch):
                 name = rng.choice("abcdef")
                 _happen(rng, fake, name, number)
                 if rng.random() < 0.1:
-                    await _leave(fake)
+                    await fake.refuse()
                     await asyncio.sleep(rng.choice((0, 0.02)))
                     await fake.resume()
                 await asyncio.sleep(rng.choice((0, 0, 0.005, 0.02)))
@@ -307,14 +306,6 @@ async def test_whatever_the_wire_does(seed, tmp_path, monkeypatch):
             pods = sorted(each["metadata"]["name"] for each in fake.list("pods"))
             await follower.until(lambda: follower.priorities() == wanted and follower.names("Pod") == pods)
         await fake.until(lambda: not fake.watches)
-
-
-async def _leave(fake: FakeApiServer) -> None:
-    """The server goes. asyncio loses connections that it is accepting just then, so it first stops accepting."""
-    for listening in fake._listening.sockets:
-        asyncio.get_running_loop().remove_reader(listening.fileno())
-    await quiet(5)
-    await fake.refuse()
 
 
 def _happen(rng: random.Random, fake: FakeApiServer, name: str, number: int) -> None:
