@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from epp.core.band import Band, Lane
-    from epp.core.ledger import Endpoint, Ledger, Room
+    from epp.core.incarnation import Endpoint
+    from epp.core.ledger import Ledger, Room
 
 
 class Idleness(NamedTuple):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from epp.core.eligibility import Eligibility
     from epp.core.events import Arrived
     from epp.core.guard import PolicyGuard
-    from epp.core.ledger import Endpoint
+    from epp.core.incarnation import Endpoint
     from epp.core.policy import BandPolicy, ItemView
     from epp.core.waits import WaitAccount
 

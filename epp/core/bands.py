@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from epp.core.eligibility import Eligibility
     from epp.core.guard import PolicyGuard
-    from epp.core.ledger import Endpoint, Ledger, Turnover
+    from epp.core.incarnation import Endpoint
+    from epp.core.ledger import Ledger, Turnover
     from epp.core.policy import FlowControlPolicy
     from epp.core.statistics import WaitReason
 

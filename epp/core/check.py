@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from epp.core.band import Band, Flow, Item, Lane
     from epp.core.bands import Bands
-    from epp.core.ledger import Endpoint, Ledger
+    from epp.core.incarnation import Endpoint
+    from epp.core.ledger import Ledger
     from epp.core.policy import FlowControlPolicy
 
 

@@ -53,7 +53,8 @@ if TYPE_CHECKING:
     from epp.core.band import Band, Lane
     from epp.core.eligibility import Eligibility
     from epp.core.endpoint import EndpointView
-    from epp.core.ledger import Endpoint, Room
+    from epp.core.incarnation import Endpoint
+    from epp.core.ledger import Room
     from epp.core.policy import FlowControlPolicy
 
 STEP = 64

@@ -1,6 +1,6 @@
 """What the core knows of one endpoint: who it is, what its engine last said, and how policies see it.
 
-Values only; the live bookkeeping is in `ledger`. An endpoint is one `ip:port` of one pod. The pair
+Values only; the live bookkeeping is in `incarnation`. An endpoint is one `ip:port` of one pod. The pair
 (address, uid) is its *incarnation*: a pod that is replaced on the same address is another endpoint, a pod
 whose readiness flaps is the same one, and keeps what is still running on it.
 """

@@ -2,9 +2,6 @@
 
 Rules of this file:
 
-- Load is our own requests in flight plus the foreign ones. Foreign is what a sample showed beyond *the most that
-  we had in flight* between the sending and the receipt of its scrape, so what is on its way between us
-  and the engine is never counted twice.
 - A reservation belongs to an incarnation (address, uid). An endpoint that leaves the pool stays here until its last
   reservation ends, and finds its requests again should it come back.
 - `room` of a ceiling is always exact: every change of an endpoint re-evaluates it, so the drain pass never
@@ -13,123 +10,21 @@ Rules of this file:
 
 from __future__ import annotations
 
-from collections import deque
 from heapq import heappop, heappush
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
-from epp.core.endpoint import NO_SAMPLE, Contact, EndpointSpec, EndpointView, EngineSample, Knowledge
+from epp.core.endpoint import Contact, Knowledge
+from epp.core.incarnation import ASK_AGAIN_S, Endpoint
 from epp.core.statistics import EndpointStatistics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from epp.core.endpoint import EndpointSpec, EndpointView
     from epp.core.events import Scraped
     from epp.core.guard import PolicyGuard
     from epp.core.policy import FlowControlPolicy
-
-_ASK_AGAIN_S = 0.02
-"""An endpoint is asked early at most this often, and less often while asking gains nothing."""
-_SENT_MEMORY = 4096
-"""Dispatches remembered since the last sample."""
-
-
-class Endpoint:
-    """One incarnation, live. Only the ledger changes it."""
-
-    __slots__ = (
-        "_peaks",
-        "_sent",
-        "ask_at_s",
-        "ask_pace_s",
-        "foreign_requests",
-        "knowledge",
-        "listed",
-        "own_requests",
-        "own_tokens",
-        "proven_requests",
-        "sample",
-        "sample_received_s",
-        "sample_sent_s",
-        "spec",
-        "stale_armed",
-        "view",
-    )
-
-    def __init__(self, spec: EndpointSpec) -> None:
-        self.spec = spec
-        self.listed = True
-        self.own_requests = 0
-        self.own_tokens = 0
-        self.foreign_requests = 0
-        self.knowledge = Knowledge.UNKNOWN
-        self.sample = NO_SAMPLE
-        self.sample_sent_s = -inf
-        self.sample_received_s = -inf
-        self.proven_requests = 0
-        self.stale_armed = False
-        self.ask_at_s = -inf
-        self.ask_pace_s = _ASK_AGAIN_S
-        self._peaks: deque[tuple[int, float]] = deque()
-        self._sent: deque[float] = deque(maxlen=_SENT_MEMORY)
-        self.view = self.fresh_view()
-
-    def describe(self, spec: EndpointSpec) -> None:
-        """Take in what the pool's objects say of it now."""
-        self.spec = spec
-        self.view = self.fresh_view()
-
-    def add(self, requests: int, tokens: int, now: float) -> None:
-        """Count what goes to it (positive) or what ended (negative)."""
-        if requests:
-            self._remember_peak(now)
-            self.own_requests += requests
-            if requests > 0:
-                self._sent.append(now)
-                if self.knowledge is Knowledge.FRESH:
-                    self.proven_requests = self.own_requests
-        self.own_tokens += tokens
-        self.view = self.fresh_view()
-
-    def learn(self, sample: EngineSample, *, sent_s: float, received_s: float) -> None:
-        """Take a sample in."""
-        while self._peaks and self._peaks[0][1] < sent_s:
-            self._peaks.popleft()
-        most = max(self.own_requests, self._peaks[0][0] if self._peaks else 0)
-        self.foreign_requests = max(0, sample.waiting + sample.running - most)
-        while self._sent and self._sent[0] <= sent_s:
-            self._sent.popleft()
-        self.sample = sample
-        self.sample_sent_s = sent_s
-        self.sample_received_s = received_s
-        self.knowledge = Knowledge.FRESH
-        self.view = self.fresh_view()
-
-    def forget(self) -> None:
-        """The sample is too old to be believed: only our own accounting counts from here."""
-        self.knowledge = Knowledge.STALE
-        self.foreign_requests = 0
-        self.view = self.fresh_view()
-
-    def _remember_peak(self, now: float) -> None:
-        # Decreasing in requests, increasing in time: (in flight, until when). The front is the most since any
-        # time before its end.
-        while self._peaks and self._peaks[-1][0] <= self.own_requests:
-            self._peaks.pop()
-        self._peaks.append((self.own_requests, now))
-
-    def fresh_view(self) -> EndpointView:
-        """A snapshot of it as it is now."""
-        return EndpointView(
-            self.spec,
-            self.own_requests,
-            self.own_tokens,
-            self.foreign_requests,
-            self.knowledge,
-            self.sample,
-            self.proven_requests,
-            len(self._sent),
-        )
 
 
 class Room:
@@ -297,11 +192,11 @@ class Ledger:
         self._note_contact(endpoint, event.contact, now)
         self._settle_room(endpoint, now)
         if endpoint in self.full_room.views:
-            endpoint.ask_pace_s = _ASK_AGAIN_S
+            endpoint.ask_pace_s = ASK_AGAIN_S
         elif not was_open:
             # Asking gained nothing: under lasting overload this settles at the ordinary scrape interval.
             slower_s = min(2 * endpoint.ask_pace_s, self._policy.scrape_interval_s)
-            endpoint.ask_pace_s = max(_ASK_AGAIN_S, slower_s)
+            endpoint.ask_pace_s = max(ASK_AGAIN_S, slower_s)
             endpoint.ask_at_s = now + endpoint.ask_pace_s
 
     def expire_knowledge(self, now: float) -> None:

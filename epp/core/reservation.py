@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from epp.core.band import Band, Item
-    from epp.core.ledger import Endpoint
+    from epp.core.incarnation import Endpoint
 
 
 class Reservation:

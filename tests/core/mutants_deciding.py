@@ -14,7 +14,8 @@ from epp.core.capacity import UtilizationDetector
 from epp.core.endpoint import Knowledge
 from epp.core.events import Arrived, Ended
 from epp.core.guard import PolicyGuard
-from epp.core.ledger import Endpoint, Ledger
+from epp.core.incarnation import Endpoint
+from epp.core.ledger import Ledger
 from tests.core import scenarios, turns
 from tests.core.mutants import (
     PLAIN,

@@ -15,7 +15,8 @@ from epp.core.clocks import DeadlineHeap, WaitClocks
 from epp.core.endpoint import EndpointView
 from epp.core.events import Arrived, Cancelled, DeliveryFailed
 from epp.core.guard import PolicyGuard
-from epp.core.ledger import Endpoint, Ledger
+from epp.core.incarnation import Endpoint
+from epp.core.ledger import Ledger
 from tests.core.building import LeastLoaded
 from tests.core.mutants import BURSTS, CAPPED, CROWDED, PLAIN, RESTLESS, broken_choice, broken_detector, trap
 
