@@ -34,10 +34,6 @@ _SHOWN_CHARACTERS = 200
 _NO_QUERY: Final[Mapping[str, str]] = {}
 
 
-class ConnectError(Exception):
-    """There is no way to any API server; the message says where it was looked for, and what to do."""
-
-
 class Unreachable(Exception):  # noqa: N818 - a state of the world, not a mistake of ours
     """No answer, and why."""
 

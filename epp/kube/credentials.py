@@ -26,7 +26,7 @@ from kubernetes.aio.config import incluster_config
 from kubernetes.aio.config.config_exception import ConfigException
 from kubernetes.aio.config.kube_config import load_kube_config
 
-from epp.kube.connection import ConnectError
+from epp.kube.errors import ConnectError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -26,7 +26,8 @@ import structlog
 from epp.api.verdict import Acceptance, Verdict
 from epp.core.events import Draining, Resumed
 from epp.kube.access import MetricsAccess, TokenAccess
-from epp.kube.connection import ApiServer, ConnectError
+from epp.kube.connection import ApiServer
+from epp.kube.errors import ConnectError
 from epp.kube.leadership import Leadership, lease_name, own_identity
 from epp.kube.lease import LeaseLoss, LeaseTerms, Standing
 from epp.kube.notices import Notices, notice_of

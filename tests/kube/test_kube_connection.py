@@ -18,7 +18,8 @@ from kubernetes.aio.config import incluster_config
 
 from epp import __version__
 from epp.kube import credentials
-from epp.kube.connection import ApiServer, ConnectError, LineTooLong, Reply, Stream, Unreachable
+from epp.kube.connection import ApiServer, LineTooLong, Reply, Stream, Unreachable
+from epp.kube.errors import ConnectError
 from tests.apiserver import real
 from tests.apiserver.server import TOKEN, Ending, FakeApiServer, where
 from tests.kube import objects
