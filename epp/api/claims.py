@@ -61,6 +61,8 @@ class Claims(Generic[T]):
         """Every object, by name: at most one of a name can count."""
         self._dirty: set[str] = set()
         """Names that have to be looked at again."""
+        self._queue: list[str] = []
+        """Some of them, in the order in which they will be, backwards."""
         self._noted: dict[str, dict[ObjectRef, Problem]] = {}
         """What is noteworthy now, by name."""
         self._verdicts: dict[ObjectRef, Verdict] = {}
@@ -96,7 +98,9 @@ class Claims(Generic[T]):
         changed: list[str] = []
         notes: list[Note] = []
         judged: list[ObjectRef] = []
-        names = sorted(self._dirty)[:at_most]
+        if not self._queue:
+            self._queue = sorted(self._dirty, reverse=True)
+        names = [self._queue.pop() for _ in range(min(at_most, len(self._queue)))]
         for name in names:
             problems, verdicts, winner = self._judge(name)
             if winner is None:
@@ -115,7 +119,8 @@ class Claims(Generic[T]):
 
     def flush(self) -> Flushed:
         """Bring everything up to date."""
-        self.settle(len(self._dirty))
+        while self.settle(len(self._dirty)):
+            pass
         flushed, self._news = self._news, Flushed()
         return flushed
 

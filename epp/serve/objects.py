@@ -1,7 +1,8 @@
 """The objects of a pool, put together and told: to the core, the scraper, the log and whoever else wants to know.
 
 What a source hands over is taken in at once where it is little, so that a new priority counts for the next request;
-where it is much, in steps between which the loop goes on. Either way in the order in which it came.
+where it is much, in steps between which the loop goes on. Either way in the order in which it came. Owners hear of it
+once nothing is left to be taken in: only then do verdicts fit the objects that the source has.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Owners(Protocol):
     """Who tells the owners of objects what became of them."""
 
     def judged(self, refs: Sequence[ObjectRef]) -> None:
-        """The status of these objects may have to be written."""
+        """Everything has been taken in; the status of these objects may have to be written."""
 
     def noted(self, note: Note) -> None:
         """Something that an owner should know."""
@@ -65,6 +66,9 @@ class Objects:
         self._endpoints: tuple[EndpointSpec, ...] = ()
         """As last told to the core."""
         self._said_empty = False
+        self._was_complete = False
+        """Everything has been taken in once; from then on, what comes is news for a picker that serves."""
+        self._to_judge: dict[ObjectRef, None] = {}
         self._unfinished: deque[Iterator[None]] = deque()
         self._more = asyncio.Event()
 
@@ -104,12 +108,17 @@ class Objects:
         reason = self._source.why_not_synced()
         if reason is not None:
             return reason
-        if self._unfinished:
+        if self._unfinished and not self._was_complete:
             return "the pool's objects are being taken in"
         if self._reconciler.pool is not None:
             return None
         note = self._reconciler.pool_note
         return str(note) if note is not None else "the InferencePool is not known yet"
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether everything that came has been taken in."""
+        return not self._unfinished
 
     def take(self, batch: Batch) -> None:
         """From the source: objects that came, changed and went."""
@@ -117,8 +126,8 @@ class Objects:
         if self._unfinished or next(work, _DONE) is not _DONE:
             self._unfinished.append(work)
             self._more.set()
-        self._say_if_empty()
-        self._changed()
+        else:
+            self._settle()
 
     async def _finish(self) -> None:
         """Go on with what is too much to be taken in at once."""
@@ -129,14 +138,21 @@ class Objects:
                 await asyncio.sleep(0)
                 if next(self._unfinished[0], _DONE) is _DONE:
                     self._unfinished.popleft()
-            self._say_if_empty()
-            self._changed()
+            self._settle()
+
+    def _settle(self) -> None:
+        """Nothing is left to be taken in: tell what that means."""
+        self._was_complete = self._was_complete or self._source.why_not_synced() is None
+        if self._owners is not None:
+            refs, self._to_judge = tuple(self._to_judge), {}
+            self._owners.judged(refs)
+        self._say_if_empty()
+        self._changed()
 
     def _take_in(self, batch: Batch) -> Iterator[None]:
         """Yields wherever the loop may have its turn; nothing that is left to a later step is urgent."""
         self._note(batch.notes)
-        if batch.seen and self._owners is not None:
-            self._owners.judged(batch.seen)
+        self._to_judge.update(dict.fromkeys(batch.seen))
         for number, changes in enumerate(self._reconciler.steps(batch)):
             if number:
                 yield None
@@ -145,8 +161,7 @@ class Objects:
     def _tell(self, changes: Changes) -> Iterator[None]:
         assert self._feed is not None
         self._note(changes.notes)
-        if changes.judged and self._owners is not None:
-            self._owners.judged(changes.judged)
+        self._to_judge.update(dict.fromkeys(changes.judged))
         self._select()
         for event in changes.events:
             if isinstance(event, EndpointsChanged):
@@ -190,7 +205,6 @@ class Objects:
         empty = (
             self._reconciler.pool is not None
             and not self._endpoints
-            and not self._unfinished
             and self._source.why_not_synced() is None
         )
         if empty and not self._said_empty:
@@ -201,23 +215,34 @@ class Objects:
 
 
 _DONE = object()
+_Key = tuple[str, str]
 
 
 def gradually(
     old: tuple[EndpointSpec, ...], new: tuple[EndpointSpec, ...], *, most: int
 ) -> Iterator[tuple[EndpointSpec, ...]]:
-    """From `old` to `new` in steps of at most `most` endpoints that come, go or change; the last one is `new`."""
+    """From `old` to `new` in steps of at most `most` (2 or more) endpoints that come, go or change; the last is `new`.
+
+    As many come as go in each, so that a pool which is replaced is never small on the way; who comes to an address
+    comes in the step in which the one before goes.
+    """
     current = {each.key: each for each in old}
     goal = {each.key: each for each in new}
-    changes = [key for key in current if key not in goal]
-    changes += [key for key, each in goal.items() if current.get(key) is not each]
-    rest = iter(changes)
-    for _ in range(most, len(changes), most):
-        for key in islice(rest, most):
-            if key in goal:
-                current[key] = goal[key]
-            else:
-                del current[key]
+    leaving = {key[0]: key for key in current if key not in goal}
+    turnover: list[tuple[_Key | None, _Key | None]] = [
+        (key, None) for key, each in goal.items() if key in current and current[key] is not each
+    ]
+    coming = [(key, leaving.pop(key[0], None)) for key in goal if key not in current]
+    others = iter(list(leaving.values()))
+    turnover += [(key, gone or next(others, None)) for key, gone in coming]
+    turnover += [(None, gone) for gone in others]
+    rest, size = iter(turnover), most // 2
+    for _ in range(size, len(turnover), size):
+        for come, gone in islice(rest, size):
+            if gone is not None:
+                del current[gone]
+            if come is not None:
+                current[come] = goal[come]
         yield tuple(current.values())
     yield new
 

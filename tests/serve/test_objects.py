@@ -190,11 +190,11 @@ def specs(numbers: dict[int, int]) -> tuple[EndpointSpec, ...]:
 SPECS = st.dictionaries(st.integers(0, 40), st.integers(0, 1)).map(specs)
 
 
-@given(old=SPECS, new=SPECS, most=st.integers(1, 12))
+@given(old=SPECS, new=SPECS, most=st.integers(2, 12))
 def test_gradual_steps_are_bounded_and_end_at_the_goal(
     old: tuple[EndpointSpec, ...], new: tuple[EndpointSpec, ...], most: int
 ) -> None:
-    """Every step changes at most so many endpoints, keeps those that stay, and the last one is the goal itself."""
+    """Every step changes at most so many endpoints and keeps those that stay; a pool that is replaced never shrinks."""
     steps = list(gradually(old, new, most=most))
     assert steps[-1] is new
     staying = {each.key for each in old} & {each.key for each in new}
@@ -203,4 +203,36 @@ def test_gradual_steps_are_bounded_and_end_at_the_goal(
         touched = {each.key for each in set(before) ^ set(step)}
         assert len(touched) <= most
         assert staying <= {each.key for each in step}
+        assert min(len(old), len(new)) <= len(step) <= max(len(old), len(new))
         before = step
+
+
+async def test_owners_hear_only_when_everything_has_been_taken_in(stub: Stub) -> None:
+    """While pods are still being taken in, verdicts lag behind the source: nobody is to write them."""
+    followed = objects(stub)
+    following = asyncio.create_task(followed.follow())
+    await asyncio.sleep(0)
+    followed.take(Batch((POOL, *pods(2000))))
+    followed.take(Batch((objective("premium", 10),)))
+    assert not followed.is_settled
+    assert stub.judged_refs == []
+    async with asyncio.timeout(60):
+        while not followed.is_settled:  # noqa: ASYNC110 - the loop's turns are what is tested
+            await asyncio.sleep(0)
+    assert stub.judged_refs == ["InferenceObjective.llm-d.ai ns/premium"]
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_a_picker_that_serves_stays_ready_whatever_comes(stub: Stub) -> None:
+    """Once everything was there, a large change is news like any other: gateways are not sent away for it."""
+    followed = objects(stub)
+    following = asyncio.create_task(followed.follow())
+    await asyncio.sleep(0)
+    followed.take(Batch((POOL, *pods(3))))
+    assert followed.why_not_ready() is None
+    followed.take(Batch(pods(2000)))
+    assert not followed.is_settled
+    assert followed.why_not_ready() is None
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
