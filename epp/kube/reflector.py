@@ -118,9 +118,18 @@ class Reflector:
         self._is_known = False
         self._set(State.STARTING)
 
-    def idle(self) -> None:
-        """It does not run for now, since no objects are wanted."""
+    @property
+    def is_known(self) -> bool:
+        """Whether what is held was once what the API server had, be it nothing, of the objects that are wanted now."""
+        return self._is_known
+
+    def idle(self) -> Batch:
+        """It does not run for now, since no objects are wanted; what was held is gone, for nobody watches it."""
+        batch = self._cache.replace(self._cache.begin(), resume_at="")
+        self._relist = Relist.START
+        self._is_known = self.is_settled = self.was_listed = False
         self._set(State.IDLE)
+        return batch
 
     def standing(self) -> Standing:
         """How things are now."""

@@ -108,7 +108,7 @@ class ClusterObjects:
             group.create_task(self._follow_pods())
 
     def select(self, selector: Selector | None) -> None:
-        """The pods that are wanted from now on; None: nobody says which, so those that are held stay as they are."""
+        """The pods that are wanted from now on; None: nobody says which, so none are."""
         if selector == self._selector:
             return
         self._selector = selector
@@ -125,6 +125,11 @@ class ClusterObjects:
             if not (each.was_listed if is_needed else each.is_settled):
                 return self._awaited(each)
         return None
+
+    @property
+    def knows_pool(self) -> bool:
+        """Whether the pool was ever seen, or seen to be missing. Until then nobody can say that it is."""
+        return self._pool is None or self._pool.is_known
 
     def written(self, ref: ObjectRef) -> Written | None:
         """What the API server holds of the status of an objective or a rewrite, as far as we know."""
@@ -145,7 +150,9 @@ class ClusterObjects:
         while True:
             self._reselected.clear()
             if self._selector is None:
-                self._pods.idle()
+                forgotten = self._pods.idle()
+                if any(forgotten):
+                    self._hand_over(forgotten)
                 await self._reselected.wait()
                 continue
             self._pods.aim(replace(self._pods.resource, label_selector=str(self._selector)))

@@ -80,6 +80,7 @@ class Cluster:
         self._feed: Callable[[Event], None] | None = None
         self._changed: Callable[[], None] | None = None
         self._refusing = False
+        self._is_settled: Callable[[], bool] = bool
         self._stepping_aside = False
         """It led, and gateways may come until they know its successor."""
         self.objects = ClusterObjects(
@@ -96,7 +97,7 @@ class Cluster:
             pool=lambda: f"InferencePool {namespace}/{pool_name}",
             verdict=self._verdict,
             written=self.objects.written,
-            leading=self.leads,
+            leading=self._may_judge,
             clock=clock,
             wall_clock=time.time,
         )
@@ -135,9 +136,15 @@ class Cluster:
 
     # -------------------------------------------------------------------------- its life
 
-    def attend(self, *, feed: Callable[[Event], None], changed: Callable[[], None]) -> None:
-        """Whom to tell when the role changes."""
-        self._feed, self._changed = feed, changed
+    def attend(
+        self,
+        *,
+        feed: Callable[[Event], None],
+        changed: Callable[[], None],
+        is_settled: Callable[[], bool],
+    ) -> None:
+        """Whom to tell when the role changes, and who says whether all objects have been taken in."""
+        self._feed, self._changed, self._is_settled = feed, changed, is_settled
         self._refuse_or_serve()
 
     async def run(self, take: Callable[[Batch], None]) -> None:
@@ -216,8 +223,10 @@ class Cluster:
     # -------------------------------------------------------------------- telling the owners
 
     def judged(self, refs: Sequence[ObjectRef]) -> None:
-        """The status of these objects may have to be written."""
+        """Everything has been taken in; the status of these objects may have to be written."""
         self._status.touch(refs)
+        if self._may_judge():
+            self._status.wake()
 
     def noted(self, note: Note) -> None:
         """Something that an owner should know."""
@@ -231,6 +240,14 @@ class Cluster:
                 reason=notice.reason,
                 message=notice.message,
             )
+
+    def _may_judge(self) -> bool:
+        """Whether what is written of objects now would be true, and is ours to write.
+
+        It would not be while the reconciler lags behind the cache that gives the objects' versions, nor before anybody
+        knows whether the pool exists.
+        """
+        return self.leads() and self._is_settled() and self.objects.knows_pool
 
     def _verdict(self, ref: ObjectRef) -> Verdict | None:
         """What became of an object in the version that the API server has now."""

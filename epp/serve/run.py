@@ -182,7 +182,11 @@ async def _start(settings: ServeSettings, runtime: Runtime, stack: contextlib.As
         feed=director.feed, scraper=scraper, changed=life.readiness_may_have_changed, owners=cluster
     )
     if cluster is not None:
-        cluster.attend(feed=director.feed, changed=life.readiness_may_have_changed)
+        cluster.attend(
+            feed=director.feed,
+            changed=life.readiness_may_have_changed,
+            is_settled=lambda: objects.is_settled,
+        )
     log.info(
         "serving",
         pool=objects.pool_name(),

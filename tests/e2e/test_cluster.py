@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.apiserver.server import where
 from tests.e2e.clusterworld import NAMESPACE, OBJECTIVES, PODS, POOL, POOLS, ClusterSetting, ClusterWorld
 
 if TYPE_CHECKING:
@@ -162,3 +163,14 @@ async def test_an_objective_that_became_unreadable_says_so(
         assert await order(it, await queue(it, ("a", "batch"), ("b", "premium"))) == ["b", "a"]
         it.api.patch(OBJECTIVES, NAMESPACE, "premium", {"spec": {"priority": 5}})
         await it.until_accepted("premium", "True", "Accepted", 3)
+
+
+async def test_a_pool_that_is_not_known_yet_is_not_called_missing(tmp_path: Path) -> None:
+    """Objectives that are read before the pool are judged once it is: no status says PoolNotFound on the way."""
+    it = ClusterWorld(ClusterSetting(), tmp_path)
+    it.api.slow(1.0, where(verb="list", resource="inferencepools"))
+    async with it:
+        await it.until_accepted("premium", "True", "Accepted", 1)
+        written = [each.body for each in it.api.asked(verb="patch", subresource="status")]
+        assert written
+        assert not [body for body in written if "PoolNotFound" in str(body)]

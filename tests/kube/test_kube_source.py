@@ -178,8 +178,8 @@ async def test_other_pods_are_listed_at_once():
 
 
 @virtual
-async def test_a_selector_of_nobody_keeps_the_pods():
-    """Without a pool nobody says which pods are wanted: those that are held stay until somebody does."""
+async def test_without_a_selector_no_pods_are_held():
+    """Nobody watches pods that no pool selects, so they are forgotten: another pool must not begin with old ones."""
     world = World()
     world.server.create(objects.pool())
     world.server.create(objects.pod("p"))
@@ -188,11 +188,17 @@ async def test_a_selector_of_nobody_keeps_the_pods():
         await quiet()
         assert world.state("pods") is State.IDLE
         assert not [each for each in world.server.streams if each.kind.plural == "pods"]
+        assert world.observer.names("Pod") == []
         world.server.create(objects.pod("new"))
         await asyncio.sleep(100)
-        assert world.observer.names("Pod") == ["p"]
+        assert world.observer.names("Pod") == []
+        world.server.trouble = lambda asked: status(429) if asked.plural == "pods" else None
         world.objects.select(VLLM)
         await quiet()
+        assert world.objects.why_not_synced() is not None
+        world.server.trouble = lambda asked: None
+        await asyncio.sleep(60)
+        assert world.objects.why_not_synced() is None
         assert world.observer.names("Pod") == ["new", "p"]
 
 
