@@ -277,12 +277,26 @@ def adjusted(profile: GatewayProfile, *, timeout_s: float) -> GatewayProfile:
     return replace(profile, patience=told)
 
 
-def capped(profile: GatewayProfile, ttl_s: float) -> float:
-    """The wait that is granted of one that was asked for; 0 means any time."""
+@dataclass(frozen=True, slots=True)
+class Budgets:
+    """How long requests may wait, in seconds; 0 means any time."""
+
+    ttl_s: float
+    """While the pool has endpoints, where nothing else is asked for."""
+    hold_s: float
+    """While it has none. The two clocks run one after the other: a request can use up both."""
+    longest_ttl_s: float
+    """What may be asked for in place of `ttl_s`."""
+
+
+def granted(profile: GatewayProfile, *, ttl_s: float, hold_s: float) -> Budgets:
+    """The budgets that the gateway sees to their end, of those that are configured."""
     cap_s = profile.wait_cap_s
     if cap_s is None:
-        return ttl_s
-    return min(ttl_s, cap_s) if ttl_s else cap_s
+        return Budgets(ttl_s, hold_s, 0.0)
+    ttl_s, hold_s = ttl_s or cap_s, hold_s or cap_s
+    share = min(1.0, cap_s / (ttl_s + hold_s))
+    return Budgets(ttl_s * share, hold_s * share, cap_s - hold_s * share)
 
 
 def _waits(profile: GatewayProfile) -> str:
@@ -315,7 +329,7 @@ def _patience_advice(profile: GatewayProfile, ttl_s: float, hold_s: float) -> li
         f"requests may wait {longest} (defaultRequestTTL and noEndpointRequestTTL together), and the gateway "
         f"answers 504 after {limit_s:g}s by default ({patience.knob}): keep the sum of the two below that"
     )
-    cap_s = profile.wait_cap_s
-    if capped(profile, ttl_s) != ttl_s or capped(profile, hold_s) != hold_s:
-        line += f"; each of the two is cut to {cap_s:g}s here"
+    budgets = granted(profile, ttl_s=ttl_s, hold_s=hold_s)
+    if (budgets.ttl_s, budgets.hold_s) != (ttl_s, hold_s):
+        line += f"; they are cut to {budgets.ttl_s:g}s and {budgets.hold_s:g}s here"
     return [line]

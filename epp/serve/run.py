@@ -36,7 +36,7 @@ from epp.serve.bookkeeping import Bookkeeping
 from epp.serve.cluster import Cluster
 from epp.serve.director import Director, DirectorSettings
 from epp.serve.errors import StartError
-from epp.serve.gateways import PROFILES, adjusted, advice, capped, describe
+from epp.serve.gateways import PROFILES, adjusted, advice, describe, granted
 from epp.serve.life import Alone, Life
 from epp.serve.objects import Objects
 from epp.serve.rewrites import Rewrites
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from epp.config.scrape import ScrapeConfig
     from epp.core.events import Scraped
     from epp.core.statistics import Statistics
-    from epp.serve.gateways import GatewayProfile
+    from epp.serve.gateways import Budgets, GatewayProfile
     from epp.serve.settings import ServeSettings
     from epp.serve.sources import Source
 
@@ -77,12 +77,10 @@ async def serve(settings: ServeSettings, config: EndpointPickerConfig) -> None:
     for note in (*settings.notes, *runtime.notes, *advice(profile, ttl_s=policy.ttl_s, hold_s=policy.hold_s)):
         log.warning(note)
     # Whoever waits longer than the gateway does is answered by the gateway, with an error that explains nothing.
-    capped_policy = replace(
-        policy, ttl_s=capped(profile, policy.ttl_s), hold_s=capped(profile, policy.hold_s)
-    )
-    runtime = replace(runtime, policy=capped_policy)
+    budgets = granted(profile, ttl_s=policy.ttl_s, hold_s=policy.hold_s)
+    runtime = replace(runtime, policy=replace(policy, ttl_s=budgets.ttl_s, hold_s=budgets.hold_s))
     async with contextlib.AsyncExitStack() as stack:
-        running = await _start(settings, runtime, stack)
+        running = await _start(settings, runtime, budgets, stack)
         _settle_garbage_collector()
         await running.life.run_until_stopped(running.objects)
 
@@ -101,7 +99,9 @@ class _Part(Protocol):
         """Listen. Raises OSError if the port can't be had."""
 
 
-async def _start(settings: ServeSettings, runtime: Runtime, stack: contextlib.AsyncExitStack) -> _Running:
+async def _start(
+    settings: ServeSettings, runtime: Runtime, budgets: Budgets, stack: contextlib.AsyncExitStack
+) -> _Running:
     loop = asyncio.get_running_loop()
     policy = runtime.policy
     controller = Controller(policy, now=loop.time())
@@ -130,7 +130,7 @@ async def _start(settings: ServeSettings, runtime: Runtime, stack: contextlib.As
         controller,
         settings=DirectorSettings(
             longest_ttl_s=policy.ttl_s,
-            wait_cap_s=_profile(settings).wait_cap_s or 0.0,
+            wait_cap_s=budgets.longest_ttl_s,
             ignore_subsets=settings.disable_endpoint_subset_filter,
         ),
         objective=objects.objective,

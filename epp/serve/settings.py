@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, assert_never
 
+from epp.api.manifest import POOL_GROUP
 from epp.config.quantity import parse_quantity
 from epp.core.durations import parse_go_duration
+from epp.kube.lease import MOST_DURATION_S
 from epp.serve.flags import FLAGS, Flag, Kind, NoEffect, Refused, Works
 from epp.serve.gateways import PROFILES
 from epp.serve.selected import SelectedPods, read_selected
@@ -246,8 +248,13 @@ def _conflicts(values: Mapping[str, Value]) -> list[str]:
         problems.append("--objects and --kubeconfig exclude each other: files, or a cluster")
     if values["lease-loss"] not in LEASE_LOSSES:
         problems.append(f"--lease-loss: {values['lease-loss']!r} is neither {' nor '.join(LEASE_LOSSES)}")
-    if _number(values["lease-duration"]) < 1 or _number(values["lease-duration"]) % 1:
-        problems.append("--lease-duration: a Lease counts in whole seconds, and one is the least")
+    lease_s = _number(values["lease-duration"])
+    if not 1 <= lease_s <= MOST_DURATION_S or lease_s % 1:
+        problems.append(f"--lease-duration: a Lease counts in whole seconds, from 1s to {MOST_DURATION_S:g}s")
+    if values["pool-group"] != POOL_GROUP:
+        problems.append(
+            f"--pool-group: InferencePools of {values['pool-group']!r} are not read; use {POOL_GROUP}"
+        )
     if values["config-file"] and values["config-text"]:
         problems.append("--config-file and --config-text exclude each other: give one")
     if values["metrics-endpoint-auth"] is True and values["objects"] is not None:

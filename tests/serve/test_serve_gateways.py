@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from epp.serve.gateways import (
     PROFILES,
     Bodies,
+    Budgets,
     Channel,
     Destinations,
     GatewayProfile,
@@ -17,8 +20,8 @@ from epp.serve.gateways import (
     Tls,
     adjusted,
     advice,
-    capped,
     describe,
+    granted,
 )
 
 ALL = pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
@@ -66,24 +69,35 @@ def test_an_impatient_gateway_leaves_most_of_its_patience(limit_s: float, cap_s:
     """Where ten seconds would be too much, a tenth is taken off."""
     profile = impatient(limit_s)
     assert profile.wait_cap_s == pytest.approx(cap_s)
-    assert capped(profile, 1000.0) == pytest.approx(cap_s)
+    budgets = granted(profile, ttl_s=1000.0, hold_s=1000.0)
+    assert budgets.ttl_s + budgets.hold_s == pytest.approx(cap_s)
 
 
-@pytest.mark.parametrize(
-    ("name", "asked_s", "granted_s"),
-    [
-        ("envoy-ai-gateway", 60.0, 60.0),
-        ("envoy-ai-gateway", 290.0, 290.0),
-        ("envoy-ai-gateway", 600.0, 290.0),
-        ("envoy-ai-gateway", 0.0, 290.0),
-        ("agentgateway", 0.0, 0.0),
-        ("agentgateway", 6000.0, 6000.0),
-        ("gke", 0.0, 0.0),
-    ],
+@pytest.mark.parametrize("name", PROFILES)
+@given(
+    ttl_s=st.sampled_from((0.0, 1.0, 60.0, 290.0, 6000.0)), hold_s=st.sampled_from((0.0, 2.0, 60.0, 400.0))
 )
-def test_a_wait_is_cut_to_the_cap(name: str, asked_s: float, granted_s: float) -> None:
-    """A shorter one stays, a longer one and one without limit become the cap, and without a cap nothing changes."""
-    assert capped(PROFILES[name], asked_s) == granted_s
+def test_no_wait_is_granted_that_the_gateway_does_not_see_to_its_end(
+    name: str, ttl_s: float, hold_s: float
+) -> None:
+    """Both clocks together, also with the longest budget that may be asked for, stay within the cap."""
+    cap_s = PROFILES[name].wait_cap_s
+    budgets = granted(PROFILES[name], ttl_s=ttl_s, hold_s=hold_s)
+    if cap_s is None:
+        assert budgets == Budgets(ttl_s, hold_s, 0.0)
+        return
+    for busy_s in (budgets.ttl_s, budgets.longest_ttl_s):
+        assert 0 < busy_s + budgets.hold_s <= cap_s * (1 + 1e-9)
+    if ttl_s and hold_s and ttl_s + hold_s <= cap_s:
+        assert (budgets.ttl_s, budgets.hold_s) == (ttl_s, hold_s)
+
+
+def test_budgets_that_are_too_long_together_shrink_in_proportion() -> None:
+    """280 s and 280 s within 290 s are 145 s each; one without limit counts as the whole."""
+    profile = PROFILES["envoy-ai-gateway"]
+    assert granted(profile, ttl_s=280.0, hold_s=280.0) == Budgets(145.0, 145.0, 145.0)
+    assert granted(profile, ttl_s=0.0, hold_s=0.0) == Budgets(145.0, 145.0, 145.0)
+    assert granted(profile, ttl_s=60.0, hold_s=60.0) == Budgets(60.0, 60.0, 230.0)
 
 
 # ---------------------------------------------------------------------------------- the advice
@@ -127,9 +141,8 @@ def test_a_wait_that_the_gateway_would_end_is_warned_of(ttl_s: float, hold_s: fl
 
 def test_a_cut_is_admitted() -> None:
     """Whoever configures a longer wait than is granted reads what it became."""
-    assert "cut to 290s" in waits("envoy-ai-gateway", 600, 60)[0]
-    assert "cut to 290s" in waits("envoy-ai-gateway", 60, 0)[0]
-    assert "cut" not in waits("envoy-ai-gateway", 200, 200)[0]
+    assert "cut to 145s and 145s" in waits("envoy-ai-gateway", 600, 600)[0]
+    assert "cut to 145s and 145s" in waits("envoy-ai-gateway", 0, 0)[0]
     assert "cut" not in waits("envoy", 600, 600)[0]
 
 
@@ -221,7 +234,7 @@ def impatient(limit_s: float) -> GatewayProfile:
 def test_what_the_operator_says_of_the_gateway_wins() -> None:
     """`--gateway-timeout` replaces the profile's own limit, in both directions; 0 lifts it."""
     profile = PROFILES["envoy-ai-gateway"]
-    assert capped(adjusted(profile, timeout_s=20.0), 60.0) == 18.0
-    assert capped(adjusted(profile, timeout_s=7200.0), 3600.0) == 3600.0
-    assert capped(adjusted(profile, timeout_s=0.0), 0.0) == 0.0
+    assert granted(adjusted(profile, timeout_s=20.0), ttl_s=60.0, hold_s=60.0) == Budgets(9.0, 9.0, 9.0)
+    assert granted(adjusted(profile, timeout_s=7200.0), ttl_s=3600.0, hold_s=60.0).ttl_s == 3600.0
+    assert granted(adjusted(profile, timeout_s=0.0), ttl_s=0.0, hold_s=0.0) == Budgets(0.0, 0.0, 0.0)
     assert "--gateway-timeout" in describe(adjusted(profile, timeout_s=20.0))

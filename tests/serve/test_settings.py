@@ -199,7 +199,9 @@ def test_too_fast_scraping_is_slowed_down_with_a_note() -> None:
         ("--metrics-endpoint-auth", "needs a cluster"),
         ("--lease-loss=maybe", "neither keep nor stop"),
         ("--lease-duration=1500ms", "whole seconds"),
-        ("--lease-duration=0s", "one is the least"),
+        ("--lease-duration=0s", "from 1s to 86400s"),
+        ("--lease-duration=48h", "from 1s to 86400s"),
+        ("--pool-group=inference.networking.x-k8s.io", "use inference.networking.k8s.io"),
         ("--endpoint-target-ports=8000", "goes with --endpoint-selector"),
     ],
 )
