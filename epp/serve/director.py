@@ -45,7 +45,7 @@ class DirectorSettings:
     longest_ttl_s: float
     """What a client's own waiting budget is cut to; 0 means it isn't."""
     wait_cap_s: float = 0.0
-    """What every waiting budget is cut to, since the gateway doesn't wait longer; 0 means it isn't."""
+    """What budgets of requests and objectives are cut to, since the gateway waits no longer; 0 means they aren't."""
     ignore_subsets: bool = False
 
 

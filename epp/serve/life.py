@@ -116,7 +116,9 @@ class Life:
         finally:
             for task in (following, stopping):
                 task.cancel()
-            await asyncio.gather(following, stopping, return_exceptions=True)
+            ended, _ = await asyncio.gather(following, stopping, return_exceptions=True)
+            if isinstance(ended, Exception):
+                log.error("following the objects failed", exc_info=ended)
 
     async def _wind_down(self) -> None:
         settings = self._settings
