@@ -18,6 +18,7 @@ import msgspec
 import structlog
 
 from epp.kube.connection import Unreachable
+from epp.kube.errors import UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -188,5 +189,5 @@ class MetricsAccess:
 def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
     try:
         return decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE:
         raise AccessError("the API server's answer to a review makes no sense") from None

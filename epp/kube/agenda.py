@@ -11,6 +11,8 @@ from collections.abc import Hashable
 from operator import itemgetter
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from epp.kube.pace import rung
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -81,13 +83,5 @@ class Agenda(Generic[Key]):
         if not self._later:
             await self._changed.wait()
             return
-        waits = {
-            asyncio.ensure_future(self._changed.wait()),
-            asyncio.ensure_future(self._sleep(max(min(self._later.values()) - self._clock(), 0.0))),
-        }
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+        due_in_s = max(min(self._later.values()) - self._clock(), 0.0)
+        await rung(self._changed, within_s=due_in_s, sleep=self._sleep)

@@ -22,6 +22,7 @@ from epp.api.objects import ObjectRef
 from epp.api.problem import Severity
 from epp.api.wire import WireError, decode_json, read_meta, read_written
 from epp.kube.connection import Reply
+from epp.kube.errors import UNREADABLE
 from epp.kube.standing import Relist
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ class Cache:
                         return Heard(draft.batch(), is_news, _refusal(event.object))
                     case _:
                         return Heard(draft.batch(), is_news, Relist.UNREADABLE)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, WireError):
+            except (*UNREADABLE, WireError):
                 return Heard(draft.batch(), is_news, Relist.UNREADABLE)
         return Heard(draft.batch(), is_news, None)
 

@@ -21,6 +21,7 @@ import msgspec
 from yarl import URL
 
 from epp import __version__
+from epp.kube.errors import UNREADABLE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -55,7 +56,7 @@ class Reply(NamedTuple):
         """What it says went wrong, in one short line."""
         try:
             said = _STATUS.decode(self.body).message
-        except (msgspec.DecodeError, ValueError):
+        except UNREADABLE:
             said = self.body[: 4 * _SHOWN_CHARACTERS].decode(errors="replace")
         line = " ".join(said.split())
         if not line:

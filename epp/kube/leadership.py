@@ -32,7 +32,7 @@ from epp.kube.lease import (
     holder_after,
     micro_time,
 )
-from epp.kube.pace import Backoff
+from epp.kube.pace import Backoff, rung
 
 if TYPE_CHECKING:
     import random
@@ -142,7 +142,7 @@ class Leadership:
         return None if renewed_s is None else self._clock() - renewed_s
 
     async def run(self) -> None:
-        """Compete until cancelled. After `release` it only looks who holds the lease."""
+        """Compete until cancelled. After `release` it only looks who holds the lease, and gives back what is ours."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._compete())
             tasks.create_task(self._listen())
@@ -228,8 +228,11 @@ class Leadership:
                 await self._read()
             proposal = self._elector.propose(now_s=self._clock(), wall_time=micro_time(self._wall_clock()))
             if proposal is None or await self._write(proposal):
-                return
-        raise _Trouble("others write to it all the time")
+                break
+        else:
+            raise _Trouble("others write to it all the time")
+        if self._elector.is_retired:
+            await self._give_back()  # a release that came to nothing, or during our last renewal
 
     async def _give_back(self) -> None:
         for _ in range(_ROUNDS):
@@ -271,7 +274,9 @@ class Leadership:
             return False
         if reply.status not in {200, 201}:
             raise self._refused(reply)
-        self._elector.accepted(_decoded(reply), sent_s=sent_s, now_s=self._clock())
+        accepted = _decoded(reply)
+        self._tell()  # if our time was over before this came, somebody may have acted on that
+        self._elector.accepted(accepted, sent_s=sent_s, now_s=self._clock())
         self._renewed.set()
         return True
 
@@ -320,16 +325,7 @@ class Leadership:
     async def _pause(self, wait_s: float) -> None:
         """Until it is time, or the bell rings."""
         await self._sleep(_SHORTEST_PAUSE_S)
-        waits = {
-            asyncio.ensure_future(self._bell.wait()),
-            asyncio.ensure_future(self._sleep(wait_s - _SHORTEST_PAUSE_S)),
-        }
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
+        await rung(self._bell, within_s=wait_s - _SHORTEST_PAUSE_S, sleep=self._sleep)
 
     # ----------------------------------------------------------------------------- the watch
 

@@ -23,6 +23,8 @@ from typing import assert_never
 
 import msgspec
 
+from epp.kube.errors import UNREADABLE
+
 API_VERSION = "coordination.k8s.io/v1"
 KIND = "Lease"
 MOST_DURATION_S = 86400.0
@@ -143,7 +145,7 @@ def decode_lease(raw: bytes | msgspec.Raw) -> LeaseRecord:
     """What a Lease says. Raises `LeaseError`; fields that are missing, null or unknown are none."""
     try:
         lease = _DECODER.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise LeaseError(f"not a Lease: {error}") from error
     if not lease.metadata.resource_version:
         raise LeaseError("not a Lease: it has no metadata.resourceVersion")
@@ -165,7 +167,7 @@ def holder_after(line: bytes) -> str:
     """
     try:
         change = _CHANGES.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise LeaseError(f"not a change of a Lease: {error}") from error
     match change.type:
         case "ADDED" | "MODIFIED":
@@ -255,6 +257,11 @@ class Elector:
     def transitions(self) -> int:
         """How often the holder changed, by the Lease's own count."""
         return self._seen.transitions
+
+    @property
+    def is_retired(self) -> bool:
+        """Whether we gave up the lease for good."""
+        return self._retired
 
     @property
     def may_hold(self) -> bool:

@@ -2,7 +2,8 @@
 
 - Telling never waits and never fails. Whoever tells too much loses the oldest, which is counted.
 - The same said again within an hour raises the count of the Event that is there, at most once a minute.
-- Only the leader tells. What a standby is told to tell is dropped, since the leader tells it.
+- Only the leader tells. A standby keeps what is new of the last hour, and tells it when it begins to lead, since nobody
+  may have led before. An Event's name says what it tells, so what a former leader told is found there, not told twice.
 - Events are written at a bounded rate, more seldom while the API server fails, and not at all for ten minutes at a
   time while they are forbidden. What could not be told within an hour is dropped.
 
@@ -13,19 +14,22 @@ roles that pickers have always had allow them.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
 import structlog
 
 from epp.api.conditions import cut
 from epp.api.problem import Severity
 from epp.kube.agenda import Agenda
 from epp.kube.connection import Unreachable
-from epp.kube.pace import Backoff, TokenBucket
+from epp.kube.errors import UNREADABLE
+from epp.kube.pace import Backoff, TokenBucket, until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -44,6 +48,8 @@ SAME_S: Final = 3600.0
 RAISE_INTERVAL_S: Final = 60.0
 DENIED_PAUSE_S: Final = 600.0
 MOST_PAUSE_S: Final = 60.0
+LOOK_AGAIN_S: Final = 10.0
+"""A standby looks so often whether it leads, in case that began without anybody saying so."""
 MOST_MESSAGE_BYTES: Final = 1024
 _MOST_NAME: Final = 253
 _REMEDY: Final = (
@@ -83,9 +89,9 @@ class NoticeStatistics:
     pending: int
     created: int
     raised: int
-    """Events whose count was raised."""
+    """Events that were there and were told again."""
     dropped: int
-    """What nobody was told: too much at once, too late, or forbidden."""
+    """What nobody was told although we led: too much at once, too late, or forbidden."""
     failures: int
     """Requests that failed, whatever became of them."""
 
@@ -97,6 +103,15 @@ class _Key(NamedTuple):
     notice: Notice
 
 
+class _Stored(msgspec.Struct):
+    """An Event as the API server has it."""
+
+    count: int = 1
+
+
+_STORED = msgspec.json.Decoder(_Stored)
+
+
 @dataclass(slots=True)
 class _Event:
     """What was told, and what the API server knows of it."""
@@ -105,10 +120,10 @@ class _Event:
     """Wall time, as `last_s`."""
     last_s: float
     count: int = 1
-    name: str | None = None
-    """None while there is none in the API server."""
-    written: int = 0
-    """The count in the API server."""
+    is_there: bool = False
+    """Whether the API server has it, by all we know."""
+    written: int | None = None
+    """The count in the API server; None if nobody told us."""
     raise_s: float = 0.0
     """From when on, by the clock, its count may be written again."""
 
@@ -144,7 +159,7 @@ class Notices:
         self._denied_until_s: float | None = None
         self._refused: set[str] = set()
         """The reasons of Events that the API server did not take, which the log was told."""
-        self._stamp = 0
+        self._elected = asyncio.Event()
         self._created = 0
         self._raised = 0
         self._dropped = 0
@@ -152,7 +167,7 @@ class Notices:
 
     def tell(self, ref: ObjectRef, uid: str, *, kind: NoticeKind, reason: str, message: str) -> None:
         """Something that the owner of this object should know. Returns at once."""
-        if not self._leading() or ref.kind not in _VERSIONS:
+        if ref.kind not in _VERSIONS:
             return
         now_s = self._wall_clock()
         key = _Key(uid, Notice(ref, kind, reason, cut(message, most_bytes=MOST_MESSAGE_BYTES)))
@@ -163,11 +178,15 @@ class Notices:
             event.count += 1
             event.last_s = now_s
         self._events[key] = event
-        if event.name is None:
-            self._agenda.add(key)
-        else:
+        if event.is_there:
             self._agenda.add_later(key, not_before_s=event.raise_s)
+        else:
+            self._agenda.add(key)
         self._bound()
+
+    def begin_leading(self) -> None:
+        """Leadership begins: what was kept until now is told."""
+        self._elected.set()
 
     def statistics(self) -> NoticeStatistics:
         """A snapshot, for metrics."""
@@ -176,15 +195,20 @@ class Notices:
     async def run(self) -> None:
         """Writes, until cancelled."""
         while True:
+            if not self._leading():
+                await until(self._leading, self._elected, look_every_s=LOOK_AGAIN_S, sleep=self._sleep)
+                self._forget_old()
             key = await self._agenda.take()
             event = self._events.get(key)
             if event is None or event.written == event.count:
                 continue
-            if event.name is not None and self._clock() < event.raise_s:
+            if event.is_there and self._clock() < event.raise_s:
                 self._agenda.add_later(key, not_before_s=event.raise_s)
                 continue
             await self._bucket.take()
-            if not self._leading() or self._denied() or self._wall_clock() - event.last_s >= SAME_S:
+            if not self._leading():
+                self._agenda.add(key)
+            elif self._denied() or self._is_old(event):
                 self._drop(key)
             else:
                 await self._write(key, event)
@@ -193,15 +217,27 @@ class Notices:
         while len(self._agenda) > MOST_PENDING:
             given_up = self._agenda.give_up_one()
             event = self._events.get(given_up)
-            if event is not None and event.name is None:
+            if event is not None and not event.is_there:
                 self._drop(given_up)
         while len(self._events) > MOST_REMEMBERED:
             self._agenda.discard(self._events.popitem(last=False)[0])
 
     def _drop(self, key: _Key) -> None:
-        self._dropped += 1
+        if self._leading():  # what a standby doesn't keep, the leader has told
+            self._dropped += 1
+        self._forget(key)
+
+    def _forget(self, key: _Key) -> None:
         self._events.pop(key, None)
         self._agenda.discard(key)
+
+    def _forget_old(self) -> None:
+        """What was kept for too long may not be true any more; who led then has told it."""
+        for key in [key for key, event in self._events.items() if self._is_old(event)]:
+            self._forget(key)
+
+    def _is_old(self, event: _Event) -> bool:
+        return self._wall_clock() - event.last_s >= SAME_S
 
     def _denied(self) -> bool:
         return self._denied_until_s is not None and self._clock() < self._denied_until_s
@@ -209,28 +245,32 @@ class Notices:
     async def _write(self, key: _Key, event: _Event) -> None:
         event.raise_s = self._clock() + RAISE_INTERVAL_S
         count, path = event.count, f"/api/v1/namespaces/{key.notice.ref.namespace or self._namespace}/events"
-        name = event.name or self._new_name(key.notice.ref)
+        name = _name(key)
         try:
-            if event.name is None:
+            if not event.is_there:
                 reply = await self._server.request("POST", path, body=self._document(key, event, name))
             else:
+                change: dict[str, object] = {"lastTimestamp": _timestamp(event.last_s)}
+                if event.written is not None:
+                    change["count"] = count
                 reply = await self._server.request(
-                    "PATCH",
-                    f"{path}/{name}",
-                    body={"count": count, "lastTimestamp": _timestamp(event.last_s)},
-                    content_type="application/merge-patch+json",
+                    "PATCH", f"{path}/{name}", body=change, content_type="application/merge-patch+json"
                 )
         except Unreachable as error:
             await self._pause(key, str(error), None)
             return
         if reply.status == 201:
             self._created += 1
+            event.is_there = True
         elif reply.status == 200:
             self._raised += 1
+            if event.written is None:  # whoever told it before has counted it
+                stored = _stored_count(reply)
+                event.count, count = stored + event.count - count, stored
         else:
             await self._failed(key, event, reply)
             return
-        event.name, event.written = name, count
+        event.written = count
         self._denied_until_s = None
         self._recovered()
 
@@ -239,9 +279,13 @@ class Notices:
             await self._pause(key, reply.message, reply.retry_after_s)
             return
         self._recovered()
+        if reply.status == 409:
+            event.is_there, event.raise_s = True, 0.0  # it was told before: by another leader, or an hour ago
+            self._agenda.add(key)
+            return
         self._failures += 1
-        if reply.status == 409 or (reply.status == 404 and event.name is not None):
-            event.name = None  # its time is over, or the new one's name is taken
+        if reply.status == 404 and event.is_there:
+            event.is_there, event.written = False, None  # its time is over
             self._agenda.add(key)
             return
         if reply.status == 403:
@@ -265,12 +309,6 @@ class Notices:
         if self._trouble.failures:
             log.info("Events are written again")
             self._trouble.reset()
-
-    def _new_name(self, ref: ObjectRef) -> str:
-        """A name that no other Event has: the object's and the time, as every reporter makes them."""
-        self._stamp = max(self._stamp + 1, int(self._wall_clock() * 1e9))
-        suffix = f".{self._stamp:x}"
-        return ref.name[: _MOST_NAME - len(suffix)].rstrip("-.") + suffix
 
     def _document(self, key: _Key, event: _Event, name: str) -> dict[str, object]:
         ref, kind, reason, message = key.notice
@@ -319,6 +357,21 @@ def _reason(problem: Problem) -> str:
             return "InvalidAnnotation"
         case _:
             return "InvalidField"
+
+
+def _name(key: _Key) -> str:
+    """The object's and what is told of it: the same from everybody who tells it, and from nobody else."""
+    ref, kind, reason, message = key.notice
+    told = "\0".join((key.uid, *ref, kind.value, reason, message))
+    suffix = f".{hashlib.sha256(told.encode()).hexdigest()[:16]}"
+    return ref.name[: _MOST_NAME - len(suffix)].rstrip("-.") + suffix
+
+
+def _stored_count(reply: Reply) -> int:
+    try:
+        return max(_STORED.decode(reply.body).count, 1)
+    except UNREADABLE:
+        return 1
 
 
 def _timestamp(wall_s: float) -> str:

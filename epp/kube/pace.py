@@ -1,7 +1,11 @@
-"""How often the API server is asked for something: a token bucket for work, growing pauses for trouble."""
+"""How often the API server is asked for something: a token bucket for work, growing pauses for trouble.
+
+And pauses that somebody may cut short, by a bell.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import TYPE_CHECKING, Final
 
@@ -63,3 +67,27 @@ class Backoff:
     def reset(self) -> None:
         """Something succeeded."""
         self.failures = 0
+
+
+async def rung(bell: asyncio.Event, *, within_s: float, sleep: Callable[[float], Awaitable[None]]) -> None:
+    """Until the bell rings, or for so long."""
+    waits = {asyncio.ensure_future(bell.wait()), asyncio.ensure_future(sleep(within_s))}
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+
+async def until(
+    true: Callable[[], bool],
+    bell: asyncio.Event,
+    *,
+    look_every_s: float,
+    sleep: Callable[[float], Awaitable[None]],
+) -> None:
+    """Until something is true: who changes it rings the bell, and if nobody does, it is looked at all the same."""
+    while not true():
+        bell.clear()
+        await rung(bell, within_s=look_every_s, sleep=sleep)

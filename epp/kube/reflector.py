@@ -5,7 +5,7 @@
 - A watch that is silent for two bookmark intervals is dead, whatever TCP says, and is begun anew from where it stood.
 - What was not understood leads to a new list, never to a guess.
 - No answer, however fast, makes it ask fast: pauses double from 0.2 s to 30 s, and start over only when a watch has
-  brought news or lived for a second. A first 410 alone costs no pause.
+  brought news or lived for a second. A first 410 alone costs no pause; after it only a second's life counts.
 - Between two awaits everything is consistent, so a run can be cancelled anywhere. The next run lists, and tells the
   difference from what was held.
 """
@@ -102,10 +102,11 @@ class Reflector:
         """Why the next step is a list; None if it is a watch."""
         self._page_objects = PAGE_OBJECTS
         self._expired = 0
-        """410s since a watch was of use."""
+        """410s since a watch lived for a second."""
         self._silences = 0
         """Watches in a row that fell silent without having brought anything."""
         self._missing_since_s: float | None = None
+        """Since when every answer was a 404."""
         self._is_known = False
         """Whether what is held was ever what the API server had."""
         self._contact_s: float | None = None
@@ -154,6 +155,7 @@ class Reflector:
     async def run(self) -> None:
         """Follow, until cancelled."""
         self._relist = Relist.START
+        self._missing_since_s = None
         self._recovered()
         while True:
             pause_s = await self._step()
@@ -169,6 +171,8 @@ class Reflector:
                 trouble = await self._watch()
         except Unreachable as error:
             trouble = self._broken(error)
+        if not isinstance(trouble, Reply) or trouble.status != 404:
+            self._missing_since_s = None
         if isinstance(trouble, Reply):
             return self._refused(trouble)
         return 0.0 if trouble is None else self._failed(trouble)
@@ -188,6 +192,7 @@ class Reflector:
             )
             if reply.status != 200:
                 return reply
+            self._missing_since_s = None
             self._heard()
             try:
                 page = read_list(reply.body)
@@ -201,7 +206,6 @@ class Reflector:
         batch = self._cache.replace(listing, resume_at=resume_at)
         self._relists[why.value] += 1
         self._relist = None
-        self._missing_since_s = None
         self._hand_over(batch, State.FOLLOWING)
         return None
 
@@ -252,8 +256,8 @@ class Reflector:
             self._silences = 0
             lines = [line, *stream.lines_here(STEP_OBJECTS - 1)]
             heard = self._cache.hear(lines)
-            if heard.is_news:
-                self._recovered()
+            if heard.is_news and not self._expired:
+                self._backoff.reset()
             if any(heard.batch):
                 self._take(heard.batch)
             match heard.end:

@@ -26,7 +26,7 @@ from epp.api.wire import read_written
 from epp.kube.agenda import Agenda
 from epp.kube.connection import Unreachable
 from epp.kube.judged import Judged, Saying
-from epp.kube.pace import Backoff, TokenBucket
+from epp.kube.pace import Backoff, TokenBucket, until
 from epp.kube.resource import Resource
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ WRITES_PER_S: Final = 10.0
 BURST: Final = 20
 MOST_PAUSE_S: Final = 60.0
 DENIED_PAUSE_S: Final = 600.0
+LOOK_AGAIN_S: Final = 10.0
+"""A standby looks so often whether it leads, in case that began without anybody saying so."""
 CONTESTS_TOLD: Final = 3
 """How often somebody undoes what we write before the log is told."""
 _PLURALS: Final = {
@@ -124,7 +126,8 @@ class StatusWriter:
         self._trouble = Backoff(first_s=0.5, most_s=MOST_PAUSE_S)
         self._denied_until_s: dict[tuple[str, str], float] = {}
         """By group and kind, since one may be allowed without the other."""
-        self._elected = asyncio.Event()
+        self._bell = asyncio.Event()
+        """It may be for us to write now."""
         self._count = 0
         self._unchanged = 0
         self._conflicts = 0
@@ -138,6 +141,7 @@ class StatusWriter:
             for ref in [each for each in self._objects if self._written(each) is None]:
                 self._forget(ref)
             self._sweep_at = max(1024, 2 * len(self._objects))
+        self._bell.set()
 
     def touch_all(self) -> None:
         """Leadership begins: every object that is ours, or awaits its last word, is looked at."""
@@ -147,7 +151,7 @@ class StatusWriter:
 
     def wake(self) -> None:
         """`leading` says yes again; what was touched meanwhile is looked at."""
-        self._elected.set()
+        self._bell.set()
 
     def statistics(self) -> StatusStatistics:
         """A snapshot, for metrics."""
@@ -162,9 +166,7 @@ class StatusWriter:
     async def run(self) -> None:
         """Writes, until cancelled."""
         while True:
-            while not self._leading():
-                self._elected.clear()
-                await self._elected.wait()
+            await until(self._leading, self._bell, look_every_s=LOOK_AGAIN_S, sleep=self._sleep)
             await self._look(await self._agenda.take())
             await asyncio.sleep(0)  # a new leader looks at every object, and requests must not wait for that
 

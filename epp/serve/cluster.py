@@ -196,6 +196,7 @@ class Cluster:
     def _standing_changed(self, standing: Standing) -> None:
         if standing.may_dispatch:
             self._status.touch_all()
+            self._notices.begin_leading()
         self._refuse_or_serve()
         if self._changed is not None:
             self._changed()

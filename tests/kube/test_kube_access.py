@@ -250,6 +250,7 @@ async def test_missing_rights_are_named_and_logged_once(reviewer):
         Reply(201, b"<html>", None),
         Reply(201, b"{}", None),
         Reply(201, b"\xff", None),
+        Reply(201, b'{"x":' + b"[" * 200_000, None),
         Reply(201, b'{"status":{"authenticated":"yes"}}', None),
     ],
 )

@@ -137,6 +137,7 @@ async def test_statuses_are_data(tmp_path):
         (b'{"message": 5}', '{"message": 5}'),
         (b"\xff" * 5, "\N{REPLACEMENT CHARACTER}" * 5),
         (b"x" * 1000, "x" * 200 + "..."),
+        (b'{"x":' + b"[" * 200_000, '{"x":' + "[" * 195 + "..."),
     ],
 )
 def test_messages_are_one_short_line(body, message):

@@ -522,6 +522,40 @@ async def test_a_release_whose_answer_is_lost_or_that_conflicts_is_repeated():
         assert leases.lease["metadata"]["labels"] == {"team": "a"}
 
 
+@pytest.mark.parametrize(("renewing", "latency_s"), [(False, 3.0), (True, 1.25)])
+@virtual
+async def test_a_release_that_came_to_nothing_is_done_later(renewing, latency_s):
+    """As long as it runs it gives back what is in its name, so that nobody waits for the lease to expire."""
+    async with candidates("one", "two") as (_, one, two):
+        one.link.latency_s = latency_s
+        await asyncio.sleep(2.2 if renewing else 1.8)
+        assert one.link.under_way is renewing
+        began_s = now_s()
+        await one.leadership.release()
+        assert now_s() - began_s == pytest.approx(2.0, abs=0.01)
+        one.link.latency_s = 0.002
+        await asyncio.sleep(5)
+        assert two.standing is LEADING
+        assert two.since_s() - began_s < 5
+        patches = one.link.count("PATCH", began_s)
+        await asyncio.sleep(60)
+        assert one.link.count("PATCH", began_s) == patches, "it is given back once"
+        assert one.standings == [LEADING, STANDBY]
+
+
+@virtual
+async def test_a_renewal_that_comes_after_the_release_is_given_back_at_once():
+    """The answer names us as the holder, and nobody else would do anything about it for a whole duration."""
+    async with candidates("one", "two") as (_, one, two):
+        one.link.latency_s = 1.25
+        await asyncio.sleep(2.0)
+        assert one.link.under_way
+        await one.leadership.release()
+        one.link.latency_s = 0.002
+        await asyncio.sleep(0.7)
+        assert two.standing is LEADING
+
+
 # ------------------------------------------------------------------------- the API server is away
 
 
@@ -629,6 +663,19 @@ async def test_standing_is_true_when_the_event_loop_was_held_up():
         assert one.standing is LEADING
 
 
+@virtual
+async def test_a_lapse_that_a_late_renewal_ends_is_told():
+    """Whoever asked in between has acted on it, and must hear that it is over."""
+    async with candidates("one", on_loss=LeaseLoss.STOP) as (_, one):
+        one.link.latency_s = 0.5
+        await asyncio.sleep(2.2)
+        assert one.link.under_way
+        one.shift_s = 8.5  # the loop is held up beyond the old deadline, not beyond that of this renewal
+        assert one.standing is FENCED
+        await asyncio.sleep(1)
+        assert one.standings == [LEADING, FENCED, LEADING]
+
+
 # -------------------------------------------------------------------- the API server says otherwise
 
 
@@ -671,6 +718,7 @@ async def test_rights_that_are_withdrawn_from_a_leader_are_like_a_lost_api_serve
         Reply(200, b"<html>sign in</html>", None),
         Reply(200, b"", None),
         Reply(200, b'{"metadata":{}}', None),
+        Reply(500, b'{"x":' + b"[" * 200_000, None),
         Reply(302, b"", None),
         failure(500, "etcd is unwell"),
         failure(401, "Unauthorized"),

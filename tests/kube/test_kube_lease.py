@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from epp.kube.lease import (
     ABSENT,
     CLOCK_MARGIN,
+    MOST_DURATION_S,
     Elector,
     LeaseError,
     LeaseLoss,
@@ -70,6 +71,7 @@ def test_terms_keep_their_proportions():
     """The defaults are client-go's, and any duration derives the other two from it."""
     assert LeaseTerms.of(15.0) == TERMS == LeaseTerms(duration_s=15, renew_deadline_s=10, retry_s=2)
     assert LeaseTerms.of(3.0) == LeaseTerms(duration_s=3.0, renew_deadline_s=2.0, retry_s=0.4)
+    assert LeaseTerms.of(MOST_DURATION_S).duration_s == MOST_DURATION_S
 
 
 @pytest.mark.parametrize(
@@ -91,6 +93,13 @@ def test_terms_that_cannot_work_are_refused(values, says):
     """The error names the value that is wrong and what it may be."""
     with pytest.raises(ValueError, match=says.replace(".", r"\.")):
         LeaseTerms(**values)
+
+
+@pytest.mark.parametrize("raw", [b'{"metadata":' + b"[" * 200_000, b'{"metadata":' + b'{"x":' * 200_000])
+def test_what_is_nested_too_deeply_is_no_lease(raw):
+    """As anything else that can't be read."""
+    with pytest.raises(LeaseError):
+        decode_lease(raw)
 
 
 def test_a_lease_goes_through_json_and_back():
@@ -155,7 +164,9 @@ def test_a_line_of_a_watch_says_who_holds_the_lease_then():
         "me",
         "",
     ]
-    for line in (b'{"type":"ERROR",%s}' % lease, b'{"type":"ADDED"}', b"", b"\xff"):
+    deep = b"[" * 200_000
+    nonsense = (b"", b"\xff", b'{"x":' + deep, b'{"type":"ADDED","object":' + deep)
+    for line in (b'{"type":"ERROR",%s}' % lease, b'{"type":"ADDED"}', *nonsense):
         with pytest.raises(LeaseError):
             holder_after(line)
 

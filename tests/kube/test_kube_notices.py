@@ -13,9 +13,11 @@ from epp.kube.connection import Unreachable
 from epp.kube.notices import (
     BURST,
     DENIED_PAUSE_S,
+    LOOK_AGAIN_S,
     MOST_MESSAGE_BYTES,
     MOST_PENDING,
     MOST_REMEMBERED,
+    SAME_S,
     NoticeKind,
     Notices,
     notice_of,
@@ -30,10 +32,10 @@ POD = ObjectRef("", "Pod", NAMESPACE, "a")
 class Reporter:
     """Tells what a test says."""
 
-    def __init__(self):
-        self.server = StubServer()
-        self.time = VirtualTime()
-        self.leads = True
+    def __init__(self, server=None, time=None, *, leads=True):
+        self.server = server or StubServer()
+        self.time = time or VirtualTime()
+        self.leads = leads
         self.notices = Notices(
             self.server,
             namespace=NAMESPACE,
@@ -48,6 +50,11 @@ class Reporter:
     def tell(self, message="has no effect", ref=PREMIUM, uid="u1", reason="Superseded"):
         self.notices.tell(ref, uid, kind=NoticeKind.WARNING, reason=reason, message=message)
 
+    def lead(self):
+        """Leadership begins."""
+        self.leads = True
+        self.notices.begin_leading()
+
     @property
     def events(self):
         return list(self.server.events.values())
@@ -58,9 +65,9 @@ class Reporter:
 
 
 @asynccontextmanager
-async def a_reporter():
+async def a_reporter(*others, **arguments):
     """A reporter that is at work."""
-    reporter = Reporter()
+    reporter = Reporter(*others, **arguments)
     async with running(reporter.notices.run()):
         yield reporter
 
@@ -159,13 +166,34 @@ async def test_different_things_are_different_events():
 
 
 async def test_after_an_hour_it_is_new():
-    """What was not told for an hour is told by a new Event."""
+    """What was not told for an hour is told by a new Event, since the API server has forgotten the old one."""
     async with a_reporter() as reporter:
+        reporter.tell()
+        reporter.tell()
+        await reporter.time.pass_by(3601)
+        (old,) = reporter.events
+        reporter.server.events.clear()
+        reporter.tell()
+        await reporter.time.settle()
+        (event,) = reporter.events
+        assert (old["count"], event["count"]) == (2, 1)
+        assert event["firstTimestamp"] > old["lastTimestamp"]
+
+
+async def test_after_an_hour_it_may_still_be_there():
+    """An API server that keeps Events for longer has it told again, and its count goes on from there."""
+    async with a_reporter() as reporter:
+        reporter.tell()
         reporter.tell()
         await reporter.time.pass_by(3601)
         reporter.tell()
         await reporter.time.settle()
-        assert [event["count"] for event in reporter.events] == [1, 1]
+        (event,) = reporter.events
+        assert (event["count"], event["lastTimestamp"]) == (2, "2026-09-21T15:30:01Z")
+        reporter.tell()
+        await reporter.time.pass_by(61)
+        (event,) = reporter.events
+        assert event["count"] == 3
 
 
 async def test_an_event_that_is_gone_is_created_again():
@@ -179,17 +207,28 @@ async def test_an_event_that_is_gone_is_created_again():
         assert [event["count"] for event in reporter.events] == [2]
 
 
-async def test_a_name_that_is_taken():
-    """Another name is tried, and every name is one that the API server takes."""
+async def test_every_name_is_one_that_the_api_server_takes():
+    """However long the object's name is, and wherever it is cut."""
+    async with a_reporter() as reporter:
+        for length in range(225, 253):
+            reporter.tell(ref=PREMIUM._replace(name=("a." * 118 + "-a.b" + "c" * 13)[:length]))
+        await reporter.time.pass_by(60)
+        names = list(reporter.server.events)
+        assert len(names) == 28
+        for name in names:
+            assert len(name) <= 253
+            assert ".." not in name
+            assert "-." not in name
+
+
+async def test_an_event_that_comes_and_goes():
+    """One that was there when it was to be created, and is gone when it is to be raised, is created."""
     async with a_reporter() as reporter:
         reporter.server.faults = [failure(409, "already exists")]
-        reporter.tell(ref=PREMIUM._replace(name="a." * 118 + "-a.b" + "c" * 13))
+        reporter.tell()
         await reporter.time.settle()
-        (first, second) = (body["metadata"]["name"] for _, _, body in reporter.server.asked)
-        assert first != second
-        assert len(second) <= 253
-        assert ".." not in second
-        assert "-." not in second
+        assert [method for method, _, _ in reporter.server.asked] == ["POST", "PATCH", "POST"]
+        assert [event["count"] for event in reporter.events] == [1]
 
 
 async def test_pods_and_strangers_get_none():
@@ -200,20 +239,96 @@ async def test_pods_and_strangers_get_none():
         assert not reporter.server.asked
 
 
-async def test_a_standby_tells_nothing():
-    """It drops what it is told, and does not tell it later."""
-    async with a_reporter() as reporter:
-        reporter.leads = False
-        reporter.tell()
-        assert reporter.statistics.pending == 0
-        await reporter.time.settle()
-        reporter.leads = True
-        await reporter.time.pass_by(60)
+async def test_a_standby_tells_what_it_was_told_when_it_leads():
+    """Nobody may have led until then; it says since when and how often, and nothing is asked before."""
+    async with a_reporter(leads=False) as reporter:
+        for _ in range(2):
+            reporter.tell()
+        reporter.tell(message="is wrong")
+        await reporter.time.pass_by(600)
         assert not reporter.server.asked
+        reporter.lead()
+        await reporter.time.settle()
+        assert [(event["message"], event["count"]) for event in reporter.events] == [
+            ("has no effect", 2),
+            ("is wrong", 1),
+        ]
+        assert {event["lastTimestamp"] for event in reporter.events} == {"2026-09-21T14:30:00Z"}
+        assert (reporter.statistics.dropped, reporter.statistics.failures) == (0, 0)
+
+
+async def test_leadership_that_nobody_announces_is_noticed():
+    """Within seconds, though nobody rang."""
+    async with a_reporter(leads=False) as reporter:
+        reporter.tell()
+        await reporter.time.pass_by(60)
+        reporter.leads = True
+        await reporter.time.pass_by(LOOK_AGAIN_S)
+        assert len(reporter.events) == 1
+
+
+async def test_a_standby_keeps_the_newest():
+    """What it keeps is bounded, and what it does not keep is no loss: the leader has told it."""
+    async with a_reporter(leads=False) as reporter:
+        for n in range(MOST_PENDING + 50):
+            reporter.tell(message=str(n))
+        reporter.lead()
+        await reporter.time.pass_by(100)
+        assert [event["message"] for event in reporter.events] == [
+            str(n) for n in range(50, MOST_PENDING + 50)
+        ]
+        assert reporter.statistics.dropped == 0
+
+
+async def test_a_standby_does_not_tell_what_is_too_old():
+    """What it was told more than an hour ago may not be true any more, and that is no loss either."""
+    async with a_reporter(leads=False) as reporter:
+        reporter.tell()
+        await reporter.time.pass_by(SAME_S - 10)
+        reporter.tell(message="is wrong")
+        await reporter.time.pass_by(20)
+        reporter.lead()
+        await reporter.time.pass_by(60)
+        assert [event["message"] for event in reporter.events] == ["is wrong"]
+        assert (reporter.statistics.dropped, reporter.statistics.pending) == (0, 0)
+
+
+async def test_a_successor_does_not_tell_it_twice():
+    """What the former leader told is found there, with its count, from which the successor goes on."""
+    async with a_reporter() as former, a_reporter(former.server, former.time, leads=False) as successor:
+        for _ in range(3):
+            former.tell()
+        successor.tell()
+        await former.time.pass_by(60)
+        former.leads = False
+        successor.lead()
+        await former.time.pass_by(120)
+        assert [event["count"] for event in former.events] == [3]
+        successor.tell()
+        await former.time.pass_by(1)
+        assert [event["count"] for event in former.events] == [4]
+        assert successor.statistics.failures == 0
+        asked = len(former.server.asked)
+        await former.time.pass_by(SAME_S)
+        assert len(former.server.asked) == asked
+
+
+async def test_told_while_it_is_found_there():
+    """What is told while the API server says how often it was told before, is counted, too."""
+    async with a_reporter() as former, a_reporter(former.server, former.time, leads=False) as successor:
+        former.tell()
+        await former.time.pass_by(60)
+        successor.tell()
+        former.server.latency = lambda: former.time.sleep(1)
+        successor.lead()
+        await former.time.pass_by(1.5)
+        successor.tell()
+        await former.time.pass_by(120)
+        assert [event["count"] for event in former.events] == [2]
 
 
 async def test_leadership_that_ends_ends_the_telling():
-    """What waits for its turn is dropped and counted."""
+    """What waits for its turn is kept, for when it leads again."""
     async with a_reporter() as reporter:
         for n in range(2 * BURST):
             reporter.tell(message=str(n))
@@ -221,7 +336,10 @@ async def test_leadership_that_ends_ends_the_telling():
         reporter.leads = False
         await reporter.time.pass_by(60)
         assert len(reporter.server.asked) == BURST
-        assert (reporter.statistics.dropped, reporter.statistics.pending) == (BURST, 0)
+        assert (reporter.statistics.dropped, reporter.statistics.pending) == (0, BURST)
+        reporter.lead()
+        await reporter.time.pass_by(60)
+        assert len(reporter.events) == 2 * BURST
 
 
 async def test_events_are_rate_limited():

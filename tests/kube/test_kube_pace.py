@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
-from epp.kube.pace import Backoff, TokenBucket
+from epp.kube.pace import Backoff, TokenBucket, rung, until
 from tests.kube.virtual import VirtualTime, running
 
 
@@ -54,3 +56,32 @@ def test_retry_after_is_the_least():
     assert backoff.next_s(5.0) == 5.0
     assert backoff.next_s(1e9) == 10.0
     assert [backoff.next_s() for _ in range(2000)][-1] == 10.0
+
+
+@pytest.mark.parametrize("rings", [True, False])
+async def test_a_pause_is_cut_short_by_a_bell(rings):
+    """Either is enough, and nothing goes on waiting for the other."""
+    time, bell = VirtualTime(), asyncio.Event()
+    async with running(rung(bell, within_s=10.0, sleep=time.sleep)) as task:
+        await time.pass_by(9.9)
+        assert not task.done()
+        if rings:
+            bell.set()
+        await time.pass_by(0 if rings else 0.2)
+        assert task.done()
+        assert len(asyncio.all_tasks()) == 1
+
+
+async def test_until_it_is_true():
+    """A bell that rings for nothing ends no wait, and without a bell it is noticed at the next look."""
+    time, bell, facts = VirtualTime(), asyncio.Event(), []
+    async with running(until(lambda: bool(facts), bell, look_every_s=10.0, sleep=time.sleep)) as task:
+        await time.pass_by(5)
+        bell.set()
+        await time.pass_by(5)
+        assert not task.done()
+        facts.append("it is")
+        await time.pass_by(4)
+        assert not task.done()
+        await time.pass_by(1)
+        assert task.done()

@@ -480,6 +480,31 @@ async def test_a_second_410_in_a_row_pauses(how):
 
 
 @virtual
+async def test_news_before_each_410_are_no_reason_to_list_without_pause():
+    """Only a watch that lived for a second has shown that the next 410 is another one."""
+    world = World()
+    world.server.create(objects.objective("a", 0))
+    async with world.running():
+        began_s = asyncio.get_running_loop().time()
+        number = 0
+        while asyncio.get_running_loop().time() - began_s < 60:
+            number += 1
+            if world.server.streams:
+                world.server.patch(KIND, objects.NAMESPACE, "a", {"spec": {"priority": number}})
+                world.server.say(EXPIRED_LINE)
+            await quiet()
+            await asyncio.sleep(0.01)
+        assert 3 <= len(world.server.asked("list")) <= 12
+        await asyncio.sleep(40)
+        assert world.reflector.state is State.FOLLOWING
+        world.server.say(EXPIRED_LINE)
+        await quiet()
+        assert world.reflector.state is State.FOLLOWING, (
+            "after a watch that lived the first 410 costs no pause"
+        )
+
+
+@virtual
 async def test_an_expired_page_begins_the_list_anew():
     """A continue token that has expired is not used to go on inconsistently."""
     world = World(PODS)
@@ -733,6 +758,52 @@ async def test_a_404_of_a_moment_takes_nothing_away():
             await asyncio.sleep(10)
             assert world.reflector.state is State.FOLLOWING
         assert all(None not in states for states in world.observer.history.values())
+
+
+@pytest.mark.parametrize("between", [REFUSED, status(503), status(410), status(403), HTML])
+@virtual
+async def test_404s_with_something_else_in_between_take_nothing_away(between):
+    """A kind counts as gone only when every answer said so for ten seconds."""
+    world = World()
+    world.server.create(objects.objective("a"))
+    async with world.running():
+        world.server.mishaps += [status(404), *[between] * 8, status(404)]
+        world.server.break_watches()
+        await asyncio.sleep(120)
+        assert not world.server.mishaps
+        assert world.failures("not_found") == 2
+        assert world.reflector.state is State.FOLLOWING
+        assert all(None not in states for states in world.observer.history.values())
+
+
+@virtual
+async def test_a_404_on_a_later_page_takes_nothing_away():
+    """Of two API servers one may not know the kind yet: what the other answers counts, too."""
+    world = World()
+    for number in range(600):
+        world.server.create(objects.objective(f"a{number:03}"))
+    async with world.running():
+        world.server.trouble = lambda asked: status(404) if "continue" in asked.query else None
+        world.server.compact()
+        world.server.say(EXPIRED_LINE)
+        await asyncio.sleep(60)
+        assert world.failures("not_found") > 10
+        assert len(world.observer.names()) == 600
+
+
+@virtual
+async def test_a_404_before_it_was_stopped_does_not_count():
+    """While it doesn't run nobody looks, so nothing is known of that time."""
+    world = World()
+    world.server.create(objects.objective("a"))
+    async with world.running():
+        world.server.trouble = lambda asked: status(404)
+        world.server.break_watches()
+        await asyncio.sleep(1)
+    await asyncio.sleep(3600)
+    async with world.running():
+        assert world.failures("not_found") == 2
+        assert world.observer.names() == ["a"]
 
 
 @virtual

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from epp.api.objects import ObjectRef
 from epp.api.verdict import Acceptance, Verdict
 from epp.kube.connection import Unreachable
-from epp.kube.status import BURST, DENIED_PAUSE_S, StatusFailure, StatusWriter
+from epp.kube.status import BURST, DENIED_PAUSE_S, LOOK_AGAIN_S, StatusFailure, StatusWriter
 from tests.kube.stub import NAMESPACE, StubServer, condition, failure
 from tests.kube.virtual import VirtualTime, running
 
@@ -175,6 +175,25 @@ async def test_only_the_leader_writes():
         await picker.time.pass_by(60)
         assert not picker.server.asked
         picker.lead(True)
+        await picker.time.settle()
+        assert picker.server.accepted(PREMIUM)["status"] == "True"
+
+
+async def test_leadership_that_nobody_announces_is_noticed():
+    """Also a lapse between two looks, of which nobody was told, ends by itself within seconds."""
+    async with a_picker(leads=False) as picker:
+        await picker.time.pass_by(60)
+        picker.leads = True
+        await picker.time.pass_by(LOOK_AGAIN_S)
+        assert picker.server.accepted(PREMIUM)["status"] == "True"
+
+
+async def test_writing_goes_on_with_what_is_touched():
+    """Who may not write for a moment only, such as while much comes at once, does so as soon as it is over."""
+    async with a_picker(leads=False) as picker:
+        await picker.time.pass_by(3)
+        picker.leads = True
+        picker.writer.touch([])
         await picker.time.settle()
         assert picker.server.accepted(PREMIUM)["status"] == "True"
 

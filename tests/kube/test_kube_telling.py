@@ -234,7 +234,7 @@ def notices_on(connection: ApiServer | Counted, namespace: str, clock=time.monot
 
 
 async def test_events_are_taken(api_server: Served, connection: ApiServer) -> None:
-    """The API server takes a new Event as it is, and the raising of a count."""
+    """The API server takes a new Event as it is, and the raising of a count, also by a successor."""
     picker = Picker(connection, api_server)
     ref = await picker.create()
     now_s = [0.0]
@@ -249,6 +249,16 @@ async def test_events_are_taken(api_server: Served, connection: ApiServer) -> No
     event = await api_server.client.get("events", ref.namespace, *picker.server.created)
     assert (event["count"], event["reason"], event["message"]) == (2, "Superseded", "no effect")
     assert event["involvedObject"]["uid"] == picker.view[ref].uid
+    successor = notices_on(picker.server, ref.namespace, clock=lambda: now_s[0])
+    async with running(successor.run()):
+        successor.tell(ref, picker.view[ref].uid, **told)
+        await until(lambda: successor.statistics().raised == 1)
+        now_s[0] = 122.0
+        successor.tell(ref, picker.view[ref].uid, **told)
+        await until(lambda: successor.statistics().raised == 2)
+    assert len(set(picker.server.created)) == 1
+    event = await api_server.client.get("events", ref.namespace, picker.server.created[0])
+    assert event["count"] == 3
 
 
 @pytest.mark.skipif(KUBECTL is None, reason="KUBEBUILDER_ASSETS names no folder with kubectl")
