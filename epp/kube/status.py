@@ -147,10 +147,6 @@ class StatusWriter:
         """Leadership begins: every object that is ours, or awaits its last word, is looked at."""
         for ref in self._objects:
             self._agenda.add(ref)
-        self.wake()
-
-    def wake(self) -> None:
-        """`leading` says yes again; what was touched meanwhile is looked at."""
         self._bell.set()
 
     def statistics(self) -> StatusStatistics:

@@ -226,8 +226,6 @@ class Cluster:
     def judged(self, refs: Sequence[ObjectRef]) -> None:
         """Everything has been taken in; the status of these objects may have to be written."""
         self._status.touch(refs)
-        if self._may_judge():
-            self._status.wake()
 
     def noted(self, note: Note) -> None:
         """Something that an owner should know."""
