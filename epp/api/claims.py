@@ -93,6 +93,10 @@ class Claims(Generic[T]):
         """What became of an object; None if it does not name our pool, or does not exist."""
         return self._verdicts.get(ref)
 
+    def concerns(self, ref: ObjectRef) -> bool:
+        """Whether it names our pool, or can't be read, so that nobody knows what it names."""
+        return ref in self._verdicts or ref not in self._given.get(ref.name, {})
+
     def settle(self, at_most: int) -> bool:
         """Work off so many of the names that were touched; whether there are more."""
         changed: list[str] = []

@@ -123,6 +123,16 @@ class PoolReconciler:
         """What becomes of requests for `model`; None if they keep it."""
         return self._rewrites.rewriting(model)
 
+    def concerns(self, ref: ObjectRef) -> bool:
+        """Whether what is wrong with an object is this pool's business: not if it is known to name another one."""
+        match ref.kind:
+            case "InferenceObjective":
+                return self._objectives.claims.concerns(ref)
+            case "InferenceModelRewrite":
+                return self._rewrites.claims.concerns(ref)
+            case _:
+                return True
+
     def verdict(self, ref: ObjectRef) -> Verdict | None:
         """What became of an objective or a rewrite; None if it names another pool or is not known here."""
         match ref.kind:

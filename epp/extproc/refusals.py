@@ -43,7 +43,11 @@ _LOOKS: Final = {
     Reason.CONTEXT_CANCELLED: _Look(
         wire.ServiceUnavailable, _DOWN, "The request was cancelled while it waited."
     ),
-    Reason.SHUTTING_DOWN: _Look(wire.ServiceUnavailable, _DOWN, "The endpoint picker is shutting down."),
+    Reason.SHUTTING_DOWN: _Look(
+        wire.ServiceUnavailable,
+        _DOWN,
+        "This endpoint picker is stopping or standing by.",
+    ),
     Reason.QUEUE_PRESSURE: _Look(
         wire.TooManyRequests, _BUSY, "The queue is full, and this request gave way to one of higher priority."
     ),

@@ -20,7 +20,7 @@ from epp.api.changes import Batch
 from epp.api.wire import WireError, read_list
 from epp.kube.cache import Cache
 from epp.kube.connection import LineTooLong, Reply, Unreachable
-from epp.kube.pace import Backoff
+from epp.kube.pace import Backoff, rung
 from epp.kube.standing import Failure, Relist, Standing, State
 
 if TYPE_CHECKING:
@@ -101,6 +101,9 @@ class Reflector:
         self._relist: Relist | None = Relist.START
         """Why the next step is a list; None if it is a watch."""
         self._page_objects = PAGE_OBJECTS
+        self._bell = asyncio.Event()
+        self._unreached = False
+        """The API server could not be asked; it did not say no."""
         self._expired = 0
         """410s since a watch lived for a second."""
         self._silences = 0
@@ -158,18 +161,27 @@ class Reflector:
         self._missing_since_s = None
         self._recovered()
         while True:
+            self._bell.clear()
             pause_s = await self._step()
-            if pause_s > 0:
+            if pause_s > 0 and self._unreached:
+                await rung(self._bell, within_s=pause_s, sleep=self._sleep)
+            elif pause_s > 0:
                 await self._sleep(pause_s)
+
+    def hurry(self) -> None:
+        """The API server answers others again: if it was only out of reach, there is no use in waiting any longer."""
+        self._bell.set()
 
     async def _step(self) -> float:
         """One list or one watch; how long to pause after it."""
+        self._unreached = False
         try:
             if self._relist is not None:
                 trouble = await self._list(self._relist)
             else:
                 trouble = await self._watch()
         except Unreachable as error:
+            self._unreached = True
             trouble = self._broken(error)
         if not isinstance(trouble, Reply) or trouble.status != 404:
             self._missing_since_s = None

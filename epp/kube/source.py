@@ -230,7 +230,9 @@ class ClusterObjects:
             )
 
     def _found(self, each: Reflector) -> None:
-        self._lost.pop(each, None)
+        if self._lost.pop(each, None) is not None:
+            for other in self._lost:
+                other.hurry()
         if self._lost_since_s is not None and not self._lost:
             away_s = self._clock() - self._lost_since_s
             self._lost_since_s = None

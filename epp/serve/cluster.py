@@ -191,6 +191,8 @@ class Cluster:
         if leadership.standing is Standing.FENCED:
             return "the lease could not be renewed in time (--lease-loss=stop)"
         holder = leadership.holder
+        if holder == leadership.identity:
+            return "standby: this replica gives its lease back"
         return f"standby: {holder} leads" if holder else "standby: nobody leads yet"
 
     def _standing_changed(self, standing: Standing) -> None:

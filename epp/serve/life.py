@@ -80,6 +80,7 @@ class Life:
         self._obstacles = obstacles
         self._succession = succession
         self._draining = False
+        self._was_ready = False
         self._interrupted = False
         self._stop = asyncio.Event()
         self._said: str | None = ""
@@ -99,8 +100,10 @@ class Life:
             return
         if reason is None:
             log.info("ready")
+            self._was_ready = True
         else:
-            log.warning("not ready", why=reason)
+            say = log.warning if self._was_ready else log.info
+            say("not ready", why=reason)
         self._said = reason
 
     async def run_until_stopped(self, follower: Follower) -> None:
@@ -124,7 +127,7 @@ class Life:
         settings = self._settings
         handing_over = asyncio.create_task(self._succession.hand_over())
         stepping_aside = asyncio.create_task(self._step_aside(handing_over))
-        if not self._interrupted:
+        if not self._interrupted and (self._was_ready or self._extproc.streams):
             log.info(
                 "stopping: still serving; a second signal goes on at once", seconds=settings.drain_timeout_s
             )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from epp.api.problem import Severity
 from epp.core.events import EndpointsChanged, Event
 from epp.serve.complaints import complain
 
@@ -151,12 +152,12 @@ class Objects:
 
     def _take_in(self, batch: Batch) -> Iterator[None]:
         """Yields wherever the loop may have its turn; nothing that is left to a later step is urgent."""
-        self._note(batch.notes)
         self._to_judge.update(dict.fromkeys(batch.seen))
         for number, changes in enumerate(self._reconciler.steps(batch)):
             if number:
                 yield None
             yield from self._tell(changes)
+        self._note(batch.notes)
 
     def _tell(self, changes: Changes) -> Iterator[None]:
         assert self._feed is not None
@@ -196,9 +197,13 @@ class Objects:
 
     def _note(self, notes: Sequence[Note]) -> None:
         for note in notes:
-            complain(note.problem.severity, self._source.locate(note))
-            if self._owners is not None:
+            if self._owners is None:
+                complain(note.problem.severity, self._source.locate(note))
+            elif note.ref is None or self._reconciler.concerns(note.ref):
+                complain(note.problem.severity, self._source.locate(note))
                 self._owners.noted(note)
+            else:  # a namespace may have many pools, and each its own picker
+                complain(Severity.DEBUG, self._source.locate(note))
 
     def _say_if_empty(self) -> None:
         """Once per time that the pool is there and has no endpoints."""

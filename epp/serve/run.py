@@ -74,7 +74,10 @@ async def serve(settings: ServeSettings, config: EndpointPickerConfig) -> None:
     profile = _profile(settings)
     policy = runtime.policy
     log.info(describe(profile))
-    for note in (*settings.notes, *runtime.notes, *advice(profile, ttl_s=policy.ttl_s, hold_s=policy.hold_s)):
+    say = log.info if settings.config_file is None and settings.config_text is None else log.warning
+    for note in runtime.notes:
+        say(note)
+    for note in (*settings.notes, *advice(profile, ttl_s=policy.ttl_s, hold_s=policy.hold_s)):
         log.warning(note)
     # Whoever waits longer than the gateway does is answered by the gateway, with an error that explains nothing.
     budgets = granted(profile, ttl_s=policy.ttl_s, hold_s=policy.hold_s)

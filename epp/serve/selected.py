@@ -67,7 +67,11 @@ def _target_ports(text: str, problems: list[str]) -> tuple[int, ...]:
     entries = [entry.strip() for entry in text.split(",") if entry.strip()]
     ports = [int(entry) for entry in entries if re.fullmatch("[0-9]{1,5}", entry)]
     good = len(ports) == len(entries) and all(1 <= port <= 65535 for port in ports)
-    if not good or not 1 <= len(ports) <= MAX_TARGET_PORTS or len(set(ports)) < len(ports):
+    if not text:
+        problems.append(
+            "--endpoint-target-ports is missing: with --endpoint-selector it says where each pod serves"
+        )
+    elif not good or not 1 <= len(ports) <= MAX_TARGET_PORTS or len(set(ports)) < len(ports):
         problems.append(
             f"--endpoint-target-ports={text}: give 1 to {MAX_TARGET_PORTS} different ports from 1 to 65535, "
             "with commas, such as 8000 or 8000,8001"

@@ -140,7 +140,7 @@ def read_settings(arguments: argparse.Namespace, environ: Mapping[str, str]) -> 
                 problems.append(f"--{flag.name} cannot be used: {remedy}")
             case _:
                 assert_never(flag.fate)
-    problems += _conflicts(values)
+    problems += [*_conflicts(values), *_lease_problems(values)]
     selected = read_selected(
         _text(values["endpoint-selector"]), _text(values["endpoint-target-ports"]), problems=problems
     )
@@ -153,6 +153,12 @@ def read_settings(arguments: argparse.Namespace, environ: Mapping[str, str]) -> 
     objects = _path(values["objects"])
     if objects is not None and values["ha-enable-leader-election"] is True:
         notes.append("--ha-enable-leader-election has no effect with --objects: there is no Lease to hold")
+    if values["ha-enable-leader-election"] is not True:
+        notes += [
+            f"--{name} has no effect without --ha-enable-leader-election"
+            for name in ("lease-loss", "lease-duration")
+            if getattr(arguments, name) is not None
+        ]
     return ServeSettings(
         objects=objects,
         kubeconfig=_path(values["kubeconfig"]),
@@ -234,10 +240,26 @@ _READERS: dict[Kind, Callable[[str], Value]] = {
 }
 
 
+def _lease_problems(values: Mapping[str, Value]) -> list[str]:
+    problems = []
+    if values["lease-loss"] not in LEASE_LOSSES:
+        problems.append(f"--lease-loss: {values['lease-loss']!r} is neither {' nor '.join(LEASE_LOSSES)}")
+    lease_s = _number(values["lease-duration"])
+    if not 1 <= lease_s <= MOST_DURATION_S or lease_s % 1:
+        problems.append(
+            f"--lease-duration: {lease_s:g}s can't be had: a Lease counts in whole seconds, from 1s to {MOST_DURATION_S:g}s"
+        )
+    return problems
+
+
 def _conflicts(values: Mapping[str, Value]) -> list[str]:
     problems = []
     if values["objects"] is None:
-        if (values["pool-name"] is None) == (values["endpoint-selector"] is None):
+        if values["pool-name"] is not None and values["endpoint-selector"] is not None:
+            problems.append(
+                "--pool-name and --endpoint-selector exclude each other: a pool, or pods by label"
+            )
+        elif values["pool-name"] is None and values["endpoint-selector"] is None:
             problems.append(
                 "give one of --pool-name and --endpoint-selector, to serve from a cluster; or --objects, a file or "
                 "folder with the InferencePool, its Pods and InferenceObjectives, to serve without one"
@@ -246,11 +268,6 @@ def _conflicts(values: Mapping[str, Value]) -> list[str]:
         problems.append("--pool-name and --endpoint-selector exclude each other: a pool, or pods by label")
     if values["objects"] is not None and values["kubeconfig"] is not None:
         problems.append("--objects and --kubeconfig exclude each other: files, or a cluster")
-    if values["lease-loss"] not in LEASE_LOSSES:
-        problems.append(f"--lease-loss: {values['lease-loss']!r} is neither {' nor '.join(LEASE_LOSSES)}")
-    lease_s = _number(values["lease-duration"])
-    if not 1 <= lease_s <= MOST_DURATION_S or lease_s % 1:
-        problems.append(f"--lease-duration: a Lease counts in whole seconds, from 1s to {MOST_DURATION_S:g}s")
     if values["pool-group"] != POOL_GROUP:
         problems.append(
             f"--pool-group: InferencePools of {values['pool-group']!r} are not read; use {POOL_GROUP}"

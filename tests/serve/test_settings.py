@@ -239,12 +239,28 @@ def test_a_pool_and_a_selector_exclude_each_other(read: Callable[..., list[str]]
     assert "--endpoint-selector" in problem
 
 
-@pytest.mark.parametrize("ports", ["", "x", "0", "65536", "8000,8000", "1,2,3,4,5,6,7,8,9", "8000;8001"])
+@pytest.mark.parametrize("ports", ["x", "0", "65536", "8000,8000", "1,2,3,4,5,6,7,8,9", "8000;8001"])
 def test_bad_target_ports_are_told_with_the_remedy(ports: str) -> None:
     """A selector needs 1 to 8 different ports."""
     (problem,) = _problems_alone("--endpoint-selector=app=x", f"--endpoint-target-ports={ports}")
     assert problem.startswith("--endpoint-target-ports=")
     assert "1 to 8 different ports" in problem
+
+
+def test_a_selector_needs_ports() -> None:
+    """Which one is missing is said, and why it is needed."""
+    assert _problems_alone("--endpoint-selector=app=x") == [
+        "--endpoint-target-ports is missing: with --endpoint-selector it says where each pod serves"
+    ]
+
+
+def test_lease_flags_without_an_election_are_noted() -> None:
+    """Whoever thinks that his picker is fenced reads that it isn't."""
+    settings = _read_alone("--pool-name=p", "--lease-loss=stop", "--lease-duration=5s")
+    assert settings.notes == (
+        "--lease-loss has no effect without --ha-enable-leader-election",
+        "--lease-duration has no effect without --ha-enable-leader-election",
+    )
 
 
 def test_a_bad_selector_is_told_with_its_text() -> None:
