@@ -247,7 +247,8 @@ def _lease_problems(values: Mapping[str, Value]) -> list[str]:
     lease_s = _number(values["lease-duration"])
     if not 1 <= lease_s <= MOST_DURATION_S or lease_s % 1:
         problems.append(
-            f"--lease-duration: {lease_s:g}s can't be had: a Lease counts in whole seconds, from 1s to {MOST_DURATION_S:g}s"
+            f"--lease-duration: {lease_s:g}s can't be had: "
+            f"a Lease counts in whole seconds, from 1s to {MOST_DURATION_S:g}s"
         )
     return problems
 

@@ -384,3 +384,22 @@ async def test_a_kind_that_is_not_installed_is_told_once():
             assert [(each["event"], each["resource"]) for each in logs] == [
                 ("objects can be read now", "inferencemodelrewrites.llm-d.ai")
             ]
+
+
+@virtual
+async def test_whoever_reaches_the_api_server_again_tells_the_others():
+    """After a long outage pauses are long; the first answer ends all of them, so everything is followed at once."""
+    world = World()
+    world.server.create(objects.pool())
+    async with world.running():
+        world.server.trouble = lambda asked: REFUSED
+        world.server.break_watches()
+        await asyncio.sleep(600)
+        world.server.trouble = lambda asked: None
+        back_s: dict[str, float] = {}
+        while len(back_s) < len(world.objects.standings()):
+            for each in world.objects.standings():
+                if each.state is State.FOLLOWING:
+                    back_s.setdefault(each.resource, asyncio.get_running_loop().time())
+            await asyncio.sleep(0.01)
+        assert max(back_s.values()) - min(back_s.values()) < 0.5

@@ -142,3 +142,12 @@ async def test_running_responses_end_before_the_port_closes() -> None:
         await signalled(signal.SIGINT)
         await signalled(signal.SIGTERM)
     assert hurried.story[-1] == "stopped"
+
+
+async def test_who_was_never_ready_has_nobody_to_wait_for() -> None:
+    """No gateway knows it: it stops at once, whatever the drain timeout."""
+    world = World()
+    world.obstacle = "no API server"
+    async with world.running():
+        await signalled(signal.SIGTERM)
+    assert world.story[-1] == "stopped"

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from epp.api import InferenceObjective, InferencePool, Pod
-from epp.api.changes import Batch
+from epp.api.changes import Batch, Note
 from epp.api.manifest import POOL_GROUP, AppProtocol, PoolRef
 from epp.api.pool import PoolReconciler
+from epp.api.problem import Problem, Severity
 from epp.api.selector import Selector
 from epp.core.endpoint import EndpointSpec
 from epp.core.events import EndpointsChanged, ObjectivesChanged
@@ -31,6 +32,7 @@ class Stub:
         self.selected: list[str | None] = []
         self.synced = True
         self.judged_refs: list[str] = []
+        self.notes: list[str] = []
         self.events: list[Event] = []
         self.take: Callable[[Batch], None] | None = None
 
@@ -50,8 +52,8 @@ class Stub:
     def judged(self, refs: tuple[object, ...]) -> None:
         self.judged_refs += map(str, refs)
 
-    def noted(self, note: object) -> None:
-        del note
+    def noted(self, note: Note) -> None:
+        self.notes.append(str(note.ref))
 
     def sizes(self) -> list[int]:
         return [len(each.endpoints) for each in self.events if isinstance(each, EndpointsChanged)]
@@ -87,14 +89,14 @@ def pods(count: int) -> tuple[Pod, ...]:
     )
 
 
-def objective(name: str, priority: int | None) -> InferenceObjective:
+def objective(name: str, priority: int | None, pool: str = "p") -> InferenceObjective:
     """An objective of the pool."""
     return InferenceObjective(
         group="llm-d.ai",
         namespace="ns",
         name=name,
         terminating=False,
-        pool=PoolRef(name="p"),
+        pool=PoolRef(name=pool),
         priority=priority,
         queue_ttl_s=None,
         weight=1.0,
@@ -236,3 +238,14 @@ async def test_a_picker_that_serves_stays_ready_whatever_comes(stub: Stub) -> No
     assert followed.why_not_ready() is None
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_what_is_wrong_with_another_pools_objects_is_that_pools_business(stub: Stub) -> None:
+    """Of several pickers in a namespace, one tells an owner; of what nobody can read, each does."""
+    followed = objects(stub)
+    problem = Problem(Severity.WARNING, ("metadata", "annotations", "epp/weight"), "x", "is ignored")
+    ours, theirs = objective("ours", 1), objective("theirs", 1, pool="other")
+    unread = objective("unread", 1).ref
+    notes = tuple(Note(ref, problem) for ref in (ours.ref, theirs.ref, unread))
+    followed.take(Batch((POOL, ours, theirs), notes=notes))
+    assert stub.notes == ["InferenceObjective.llm-d.ai ns/ours", "InferenceObjective.llm-d.ai ns/unread"]
