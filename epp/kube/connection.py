@@ -82,7 +82,7 @@ class ApiServer:
     async def connect(cls, kubeconfig: Path | None) -> Self:
         """The API server that is meant; nothing is asked of it yet. Raises `ConnectError`.
 
-        That of a given kubeconfig, else that of the cluster we run in, else that of $KUBECONFIG or ~/.kube/config.
+        That of a given kubeconfig, else that of $KUBECONFIG, of the cluster we run in, or of ~/.kube/config.
         """
         # Only who needs a cluster pays for the client library: a third of a second, and 20 MiB.
         from epp.kube.credentials import Credentials  # noqa: PLC0415

@@ -72,7 +72,6 @@ class Tls(Enum):
     """How it connects to us."""
 
     UNVERIFIED = "with TLS, taking any certificate"
-    VERIFIED = "with TLS, checking the certificate"
     CONFIGURED = "as its configuration says, in plaintext unless that asks for TLS"
 
 
