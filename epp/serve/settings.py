@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn, assert_never
 from epp.api.manifest import POOL_GROUP
 from epp.config.quantity import parse_quantity
 from epp.core.durations import parse_go_duration
-from epp.kube.lease import MOST_DURATION_S
+from epp.kube.lease import MOST_DURATION_S, LeaseLoss
 from epp.serve.flags import FLAGS, Flag, Kind, NoEffect, Refused, Works
 from epp.serve.gateways import PROFILES
 from epp.serve.selected import SelectedPods, read_selected
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 _SHORTEST_REFRESH_S = 0.05
-LEASE_LOSSES = ("keep", "stop")
-"""What a leader does that can't reach the API server."""
+LEASE_LOSSES = tuple(each.value for each in LeaseLoss)
 
 Value = str | int | float | bool | Path | None
 
