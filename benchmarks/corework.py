@@ -105,7 +105,7 @@ class LoadedCore:
         dice = self._random.random
         band = int(dice() * self._crowd.bands)
         tenant = int(dice() * self._crowd.flows_per_band)
-        request = Arrived(self._last_id, band, f"tenant-{tenant}", 1024, 1, 256)
+        request = Arrived(self._last_id, band, f"tenant-{tenant}", 1024, body_bytes=1024)
         return self.controller.handle(request, self.now_s)
 
     def end(self) -> list[Action]:

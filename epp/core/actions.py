@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from epp.core.endpoint import EndpointSpec
+    from epp.core.statistics import WaitReason
 
 
 class Reason(Enum):
@@ -27,12 +28,25 @@ class Reason(Enum):
     """Its client went away; nobody reads this answer."""
     SHUTTING_DOWN = "rejected-shutting-down"
     """The picker is stopping."""
+    WOULD_EXPIRE = "rejected-would-expire"
+    """It would wait longer than it may, by an estimate that has proven good lately; told at once instead of then."""
     QUEUE_PRESSURE = "evicted-queue-pressure"
-    """It was queued and gave way to a request of higher priority."""
+    """It was queued and gave way: to a request of higher priority, or to a tenant that held less of a full queue."""
+    EVICTED = "evicted"
+    """It was running, and gave way to a request of higher priority."""
     TOO_LARGE = "rejected-too-large"
     """Its body is larger than the picker takes. Never from the core: it is refused before it gets there."""
     MALFORMED = "rejected-malformed"
     """It can't be read. Never from the core either."""
+
+
+class Entry(NamedTuple):
+    """What a request met when it was queued, if it had to wait at all."""
+
+    position: int
+    """How many queued requests of its own and of higher priorities were there before it."""
+    blocked_by: WaitReason
+    """Why it could not go at once."""
 
 
 class Dispatch(NamedTuple):
@@ -41,6 +55,10 @@ class Dispatch(NamedTuple):
     request_id: int
     endpoint: EndpointSpec
     waited_s: float
+    entry: Entry | None = None
+    """None if it never had to wait."""
+    prefill: EndpointSpec | None = None
+    """Where its prompt is processed first, if it asked for a second endpoint."""
 
 
 class Refuse(NamedTuple):
@@ -51,6 +69,14 @@ class Refuse(NamedTuple):
     waited_s: float
     retry_after_s: int | None
     """When trying again makes sense, 1 to 60; None where waiting can't help."""
+    entry: Entry | None = None
+    """None if it was never queued."""
+
+
+class Evict(NamedTuple):
+    """End this running request, which gives way; its `Ended` confirms that. One too many is no harm."""
+
+    request_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,4 +93,4 @@ class WakeAt:
     at_s: float
 
 
-Action = Dispatch | Refuse | ScrapeNow | WakeAt
+Action = Dispatch | Refuse | Evict | ScrapeNow | WakeAt

@@ -35,6 +35,7 @@ from epp.core.events import (
     Ended,
     EndpointsChanged,
     Event,
+    FirstByte,
     ObjectivesChanged,
     PolicyChanged,
     Resumed,
@@ -125,7 +126,7 @@ class Controller:
                 self._draining = True
             case Resumed():
                 self._draining = False
-            case Tick():
+            case Tick() | FirstByte():
                 pass
             case _:
                 assert_never(event)
@@ -214,8 +215,11 @@ class Controller:
             now,
             now + ttl_s if ttl_s else None,
             request.size_bytes,
-            request.charge_tokens,
             request.facts,
+            request.input_tokens or max(1, request.body_bytes // 4),
+            min(256, request.max_output_tokens or 256) if request.max_output_tokens != 0 else 0,
+            request.weight,
+            None if request.slo_s is None else now + request.slo_s,
         )
         order_key = self._guard.order_key(band.policy.ordering, view)
         flow = band.flow_for(request.fairness_id, self._bands.may_mint_flow)

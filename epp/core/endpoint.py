@@ -26,6 +26,8 @@ class EndpointSpec:
     """The pod's labels, sorted by key."""
     max_concurrency: int | None = None
     """The pod's own limit on requests in flight (annotation `epp/max-concurrency`), if it states one."""
+    models: frozenset[str] = frozenset()
+    """The models that it serves (annotation `epp/models`); empty: whatever the pool serves."""
     key: tuple[str, str] = field(init=False, compare=False)
     """The incarnation: (address, uid)."""
 
@@ -83,6 +85,10 @@ class EndpointView(NamedTuple):
     """The most we had there when a fresh sample last showed room: what is safe to send blindly."""
     sent_since_sample: int
     """Dispatched since the sample's scrape was sent: what the sample can't show yet."""
+    stated_limit: int | None = None
+    """The operator's limit on requests there: the pod's own, else what its labels say; None if neither does."""
+    learned_limit: float | None = None
+    """The learned limit on requests, where it is in force; None elsewhere."""
 
     @property
     def load(self) -> int:

@@ -7,6 +7,7 @@ one monotonic clock. An event about a request or an endpoint that is gone is no 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
 from epp.core.eligibility import ANY, Eligibility
@@ -28,13 +29,25 @@ class Arrived(NamedTuple):
     """Bytes of the request that are held while it waits."""
     need: int = 1
     """Requests' worth of room that it takes: 1, or 0 for a request without a body."""
-    charge_tokens: int = 1
-    """What its flow pays for it, at least 1."""
     eligibility: Eligibility = ANY
     ttl_s: float | None = None
-    """Its waiting budget while the pool has endpoints; None means the policy's, 0 means no limit."""
+    """Its waiting budget while the pool has endpoints; None means its band's, 0 means no limit."""
     facts: object = None
     """Opaque to the core; handed to the choice of endpoint."""
+    model: str = ""
+    """The model that it is sent on with; what is learned of sizes is learned for each model."""
+    body_bytes: int = 0
+    """Bytes of its body, held or not: what its input is estimated from."""
+    input_tokens: int | None = None
+    """Of its prompt, where somebody has counted them; None means: estimate."""
+    max_output_tokens: int | None = None
+    """Its own cap on its output; None if it has none."""
+    weight: float = 1.0
+    """Its tenant's share within the band, relative to the others; above 0."""
+    slo_s: float | None = None
+    """Within which time of its arrival it wants its first token; None if it doesn't say."""
+    prefill: Eligibility | None = None
+    """It needs a second endpoint, with room at the same moment, among these; None: it needs one only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +65,29 @@ class DeliveryFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """A running request's stream came to its end."""
+class FirstByte:
+    """The first of a running request's response came. Wanted only of policies that say so (`wants_first_bytes`)."""
 
     request_id: int
+
+
+class Unseen(Enum):
+    """How a charge is settled when no usage was seen."""
+
+    KEEP = "keep"
+    """It stays what it was: work that was cut off was done all the same."""
+    BY_TIME = "by-time"
+    """By the time that the request ran, at the rate learned for its model: the response was not ours to look at."""
+
+
+class Ended(NamedTuple):
+    """A running request's stream came to its end: its room is free, and its charge is settled, once."""
+
+    request_id: int
+    input_tokens: int | None = None
+    """By the last usage that was seen, as the other; None if none was."""
+    output_tokens: int | None = None
+    unseen: Unseen = Unseen.KEEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +142,7 @@ Event = (
     Arrived
     | Cancelled
     | DeliveryFailed
+    | FirstByte
     | Ended
     | EndpointsChanged
     | Scraped

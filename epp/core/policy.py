@@ -8,13 +8,18 @@ It may be wrong: an exception, a wrong type, a NaN or a non-member is replaced f
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from epp.core.limits import NO_RULES, LimitRules
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from epp.core.endpoint import EndpointView
+    from epp.core.eviction import EvictionPolicy
+    from epp.core.learning import LearnedLimitPolicy
 
 
 class ItemView(NamedTuple):
@@ -26,8 +31,19 @@ class ItemView(NamedTuple):
     deadline_s: float | None
     """Arrival plus waiting budget; None without one."""
     size_bytes: int
-    charge_tokens: int
     facts: object
+    input_tokens: int = 1
+    """Counted or estimated, as is the output; after the end, as it turned out."""
+    output_tokens: int = 0
+    weight: float = 1.0
+    """Its tenant's share within the band."""
+    slo_deadline_s: float | None = None
+    """When it wants its first token; None if it doesn't say."""
+
+    @property
+    def charge_tokens(self) -> int:
+        """What it takes altogether, at least 1."""
+        return max(1, self.input_tokens + self.output_tokens)
 
 
 class OrderingPolicy(Protocol):
@@ -55,7 +71,15 @@ class FairnessPolicy(Protocol):
         """
 
     def cost(self, item: ItemView, /) -> float:
-        """How far this dispatch moves the flow's tag; at least 0. Fallback: 1."""
+        """How far this dispatch moves the flow's tag; at least 0. Fallback: 1.
+
+        Asked twice: at dispatch, with the estimated tokens, and at the end with those that it took. The difference
+        is settled as if the second answer had been charged in the first place.
+        """
+
+    @property
+    def half_life_s(self) -> float:
+        """In which time half of an idle flow's lead over the others is forgotten; infinite: none is."""
 
 
 class CapacityPolicy(Protocol):
@@ -105,6 +129,31 @@ class BandPolicy:
     ordering: OrderingPolicy
     max_requests: int = 5000
     max_bytes: int = 1_000_000_000
+    ttl_s: float | None = None
+    """Waiting budget while the pool has endpoints; None means the policy's, 0 means no limit."""
+    hold_s: float | None = None
+    """The same while it has none."""
+    flow_max_requests: int | None = None
+    """Queued of one flow; None means as many as the band takes."""
+    flow_max_bytes: int | None = None
+    flow_max_in_flight: int | None = None
+    """Running of one flow; further requests of it wait, and hold nobody else up."""
+
+
+class EarlyRefusal(Enum):
+    """Whether a request is refused on arrival that would outwait its budget anyway."""
+
+    OFF = "off"
+    WHEN_SURE = "when-sure"
+    """If the estimate says so, and estimates of its band have been good lately."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EstimatePolicy:
+    """What requests are assumed to take until something is learned of their model and their flow."""
+
+    bytes_per_token: float = 4.0
+    output_tokens: int = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +183,19 @@ class FlowControlPolicy:
     """Flows with requests queued; beyond it new tenants of a band share its overflow flow."""
     max_lanes: int = 128
     """Different subsets among queued requests; beyond it a new one is refused as saturated."""
+    early_refusal: EarlyRefusal = EarlyRefusal.OFF
+    estimates: EstimatePolicy = EstimatePolicy()
+    limits: LimitRules = NO_RULES
+    """What endpoints' labels say of their limits."""
+    learning: LearnedLimitPolicy | None = None
+    """How a limit on requests is learned for every endpoint; None: it isn't."""
+    eviction: EvictionPolicy | None = None
+    """How running requests give way; None: they don't."""
+
+    @property
+    def wants_first_bytes(self) -> bool:
+        """Whether `FirstByte` is worth feeding."""
+        return self.learning is not None or self.eviction is not None
 
     def band(self, priority: int) -> BandPolicy:
         """The rules for `priority`."""

@@ -20,5 +20,5 @@ class Reservation:
         self.lifts = item.flow.lifts
         self.endpoint = endpoint
         self.need = item.request.need
-        self.tokens = item.request.charge_tokens if item.request.need else 0
+        self.tokens = item.view.charge_tokens if item.request.need else 0
         self.cost = cost

@@ -41,11 +41,15 @@ class RequestFacts(NamedTuple):
     """Bytes of body held while it waits, or announced and soon to be held."""
     need: int
     """Requests' worth of room: 1, or 0 for a request without a body."""
-    charge_tokens: int
-    """What its flow pays, an estimate, at least 1."""
+    body_bytes: int
+    """Bytes of its body, seen or announced; its input is estimated from them."""
+    max_output_tokens: int | None
+    """Its own cap on its output, over all of its choices; None if it has none."""
     eligibility: Eligibility
     invalid_headers: tuple[str, ...]
     """Names of control headers whose values were invalid and ignored."""
+    slo_s: float | None = None
+    """Within which time it wants its first token; None if it doesn't say."""
 
 
 class Refusal(NamedTuple):

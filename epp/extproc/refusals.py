@@ -48,8 +48,16 @@ _LOOKS: Final = {
         _DOWN,
         "This endpoint picker is stopping or standing by.",
     ),
+    Reason.WOULD_EXPIRE: _Look(
+        wire.TooManyRequests, _BUSY, "The request would have to wait longer than it may."
+    ),
     Reason.QUEUE_PRESSURE: _Look(
-        wire.TooManyRequests, _BUSY, "The queue is full, and this request gave way to one of higher priority."
+        wire.TooManyRequests,
+        _BUSY,
+        "The queue is full, and this request gave way to one of higher priority, or of a tenant that holds less.",
+    ),
+    Reason.EVICTED: _Look(
+        wire.TooManyRequests, _BUSY, "The request was running, and gave way to one of higher priority."
     ),
     Reason.TOO_LARGE: _Look(
         wire.PayloadTooLarge, _WRONG, "The request's body is larger than the endpoint picker takes."

@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from epp.core.eligibility import Eligibility
     from epp.extproc.ingress import TargetModel
 
-BYTES_PER_TOKEN: Final = 4
-"""Of a body, roughly; the charge is corrected when the response tells."""
-
 _LONGEST_PATH_SHOWN: Final = 256
 
 _BODY_SEEN: Final = wire.ProcessingResponse(request_body=wire.BodyResponse(response=wire.CommonResponse()))
@@ -182,7 +179,8 @@ class RequestHalf:
             streaming=self._parsed.streaming,
             size_bytes=size if self._mode is BodyMode.DUPLEX else 0,
             need=self._need,
-            charge_tokens=max(1, size // BYTES_PER_TOKEN + self._parsed.max_tokens),
+            body_bytes=size,
+            max_output_tokens=self._parsed.max_tokens or None,
             eligibility=self._eligibility,
             invalid_headers=control.invalid,
         )

@@ -73,7 +73,7 @@ class BoardKeeper:
 
 
 def _row(view: EndpointView) -> _Row:
-    _, own, _, foreign, knowledge, (_, was_running, kv), _, sent = view
+    _, own, _, foreign, knowledge, (_, was_running, kv), _, sent, _, _ = view
     load = own + foreign
     # Comparisons with NaN are false, so a sample that is no number is not believed.
     if knowledge is Knowledge.FRESH and was_running >= 0 and kv >= 0:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, assert_never
 
-from epp.core.actions import Action, Dispatch, Refuse, ScrapeNow, WakeAt
+from epp.core.actions import Action, Dispatch, Evict, Refuse, ScrapeNow, WakeAt
 from epp.core.eligibility import ANY
 from epp.core.events import (
     Arrived,
@@ -94,10 +94,15 @@ class Director:
                 facts.fairness_id,
                 facts.size_bytes,
                 facts.need,
-                facts.charge_tokens,
                 self._eligibility(facts),
                 self.ttl_s(facts, objective),
                 facts,
+                facts.target_model,
+                facts.body_bytes,
+                None,
+                facts.max_output_tokens,
+                1.0 if objective is None else objective.weight,
+                facts.slo_s,
             )
         )
         return request_id
@@ -164,6 +169,8 @@ class Director:
                 self._dispatch(action)
             case Refuse():
                 self._refuse(action)
+            case Evict():
+                pass
             case ScrapeNow(key):
                 self._scrape_now(key)
             case WakeAt(at_s):

@@ -63,8 +63,15 @@ def controller(*endpoints: EndpointSpec, now: float = 0.0, **changes: Any) -> Co
 def request(
     request_id: int, priority: int = 0, tenant: str = "tenant", *, size_bytes: int = 10, **fields: Any
 ) -> Arrived:
-    """The arrival of a request."""
-    return Arrived(request_id, priority, tenant, size_bytes, **fields)
+    """The arrival of a request; `charge_tokens` is for one whose size is known exactly."""
+    charge_tokens = fields.pop("charge_tokens", 1)
+    return Arrived(
+        request_id,
+        priority,
+        tenant,
+        size_bytes,
+        **{"input_tokens": charge_tokens, "max_output_tokens": 0, **fields},
+    )
 
 
 def sample(waiting: int = 0, running: int = 0, kv_utilization: float = 0.1) -> EngineSample:

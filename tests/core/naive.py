@@ -68,7 +68,7 @@ class Site:
     @property
     def tokens(self) -> int:
         """Their charges."""
-        return sum([request.charge_tokens for request in self.holds.values() if request.need])
+        return sum([charge_tokens(request) for request in self.holds.values() if request.need])
 
     @property
     def is_fresh(self) -> bool:
@@ -174,6 +174,13 @@ def ceilings(policy: CeilingPolicy, priorities: Iterable[int]) -> dict[int, floa
     return result
 
 
+def charge_tokens(request: Arrived) -> int:
+    """What its tenant pays, whose size is always known here."""
+    assert request.input_tokens is not None
+    assert request.max_output_tokens == 0
+    return max(1, request.input_tokens)
+
+
 def order_key(policy: FlowControlPolicy, request: Arrived, sequence: int, now: float) -> float:
     """Its place in its flow: the policy's, or its arrival where the policy fails."""
     ttl_s = policy.ttl_s if request.ttl_s is None else request.ttl_s
@@ -182,8 +189,11 @@ def order_key(policy: FlowControlPolicy, request: Arrived, sequence: int, now: f
         now,
         now + ttl_s if ttl_s else None,
         request.size_bytes,
-        request.charge_tokens,
         request.facts,
+        charge_tokens(request),
+        0,
+        request.weight,
+        None if request.slo_s is None else now + request.slo_s,
     )
     try:
         key: Any = policy.band(request.priority).ordering.key(view)

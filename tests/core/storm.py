@@ -181,9 +181,10 @@ class Storm:
                 random.choice(weather.tenants),
                 random.choice(weather.sizes),
                 need=0 if random.random() < weather.bodiless_share else 1,
-                charge_tokens=random.choice(weather.charges),
                 eligibility=self._eligibility(),
                 ttl_s=random.choice(weather.ttls_s),
+                input_tokens=random.choice(weather.charges),
+                max_output_tokens=0,
             )
         )
 

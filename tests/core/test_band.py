@@ -253,7 +253,7 @@ def test_events_about_nobody_change_nothing() -> None:
 def test_an_arrival_defaults_to_a_plain_request() -> None:
     """One request's worth of room, a charge of one, every endpoint, the policy's budget."""
     arrival = Arrived(1, 0, "tenant", 10)
-    assert (arrival.need, arrival.charge_tokens, arrival.ttl_s, arrival.facts) == (1, 1, None, None)
+    assert (arrival.need, arrival.weight, arrival.ttl_s, arrival.facts) == (1, 1.0, None, None)
 
 
 def test_statistics_show_the_oldest_wait_and_the_flows() -> None:
