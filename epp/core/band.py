@@ -2,40 +2,40 @@
 
 Rules of this file:
 
-- An *item* is one queued request. It stands in exactly one lane and one flow.
-- A *lane* holds a band's items of one eligibility and need. It keeps them in order of arrival, and its flows in a
-  lazy heap of (key, head's sequence, version): whatever changes a flow's turn pushes a new entry with a higher
-  version, and old ones are dropped when they surface or when they outnumber the live ones four to one.
-- A *flow* carries one tag, whatever the length of its queue. A flow that becomes backlogged starts at
-  max(own tag, the virtual times of the endpoints it may use), so idling banks no credit. Its tag is kept
-  until virtual time has passed it on every endpoint, or the band is empty.
-- Virtual time is kept per endpoint and never decreases; an endpoint that joins starts at the band's latest.
+- An item stands in exactly one lane and one flow (`lane`, `flow`).
+- Virtual time is kept per endpoint and never decreases while requests are queued; an endpoint that joins starts at the
+  band's latest. A dispatch moves it to the start of what was dispatched.
+- A flow that becomes backlogged starts at max(own tag, the virtual times of the endpoints it may use), so idling banks
+  no credit. Its tag is kept until virtual time has passed it, or the band is empty.
+- A flow at its cap on running requests is passed over until one of them ends; then it starts as if it had been idle.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from heapq import heapify, heappop, heappush, merge
+from heapq import heapify, heappush, merge
+from math import inf
 from typing import TYPE_CHECKING
 
 from epp.core.drainrate import DrainRate
-from epp.core.guard import BROKEN_KEY
+from epp.core.flow import Flow
+from epp.core.hoards import Hoards
+from epp.core.lane import SLACK, Item, Lane, Queue
+from epp.core.outlook import Outlook
 from epp.core.statistics import BandStatistics, FlowStatistics
+from epp.core.virtualtime import VirtualTimes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
-    from epp.core.eligibility import Eligibility
-    from epp.core.events import Arrived
     from epp.core.guard import PolicyGuard
     from epp.core.incarnation import Endpoint
-    from epp.core.policy import BandPolicy, ItemView
+    from epp.core.lane import LaneKey
+    from epp.core.policy import BandPolicy
+    from epp.core.reservation import Reservation
     from epp.core.waits import WaitAccount
 
 OVERFLOW_FLOW = "overflow"
 """What the shared flow of a band's surplus tenants is called, here and in metrics."""
-_SLACK = 64
-"""Tombstones, or idle flows, that are not worth a sweep."""
 _IDLE_FLOWS = 4096
 """Idle flows whose tags are remembered; of more, the furthest ahead."""
 
@@ -44,163 +44,78 @@ def _newness(item: Item) -> int:
     return -item.view.sequence
 
 
-def _by_tag(flow: Flow) -> float:
-    return flow.tag
-
-
-class Item:
-    """One queued request."""
-
-    __slots__ = ("busy_key_s", "empty_key_s", "flow", "lane", "order_key", "request", "view")
-
-    def __init__(self, request: Arrived, view: ItemView, order_key: float, lane: Lane, flow: Flow) -> None:
-        self.request = request
-        self.view = view
-        self.order_key = order_key
-        self.lane = lane
-        self.flow = flow
-        self.busy_key_s: float | None = None
-        self.empty_key_s: float | None = None
-
-
-class Queue:
-    """One flow's items in one lane, in the flow's order."""
-
-    __slots__ = ("count", "heap", "version")
-
-    def __init__(self) -> None:
-        self.heap: list[tuple[float, int]] = []
-        self.count = 0
-        self.version = 0
-
-
-class Flow:
-    """One tenant inside one band."""
-
-    __slots__ = ("fairness_id", "lifts", "queued_bytes", "queued_requests", "queues", "tag")
-
-    def __init__(self, fairness_id: str, tag: float) -> None:
-        self.fairness_id = fairness_id
-        self.tag = tag
-        self.lifts = 0
-        self.queued_requests = 0
-        self.queued_bytes = 0
-        self.queues: dict[Lane, Queue] = {}
-
-
-class Lane:
-    """One band's items of one eligibility and need."""
-
-    __slots__ = ("_heap", "_version", "eligibility", "eligible", "flows", "items", "need")
-
-    eligible: dict[Endpoint, None] | None
-    """The endpoints that its items may use; None means all of the pool's."""
-    flows: int
-    """How many flows have items here."""
-    items: OrderedDict[int, Item]
-    """By sequence, oldest first. An OrderedDict: a dict's front fills with tombstones."""
-
-    def __init__(self, eligibility: Eligibility, need: int, eligible: dict[Endpoint, None] | None) -> None:
-        self.eligibility = eligibility
-        self.need = need
-        self.eligible = eligible
-        self.items = OrderedDict()
-        self._heap: list[tuple[float, int, int, Flow]] = []
-        self._version = 0
-        self.flows = 0
-
-    def head(self, flow: Flow) -> Item:
-        """The flow's next item here. The flow must have one."""
-        heap = flow.queues[self].heap
-        items = self.items
-        while heap[0][1] not in items:
-            heappop(heap)
-        return items[heap[0][1]]
-
-    def top(self) -> tuple[float, int, Item]:
-        """(key, sequence, item) of whose turn it is. The lane must not be empty."""
-        heap = self._heap
-        while True:
-            key, sequence, version, flow = heap[0]
-            queue = flow.queues.get(self)
-            if queue is None or queue.version != version:
-                heappop(heap)
-            elif key == BROKEN_KEY:
-                oldest = next(iter(self.items.values()))
-                return key, oldest.view.sequence, oldest
-            else:
-                return key, sequence, self.items[sequence]
-
-    def is_stranded(self) -> bool:
-        """Whether no endpoint of the pool is eligible."""
-        return self.eligible is not None and not self.eligible
-
-    def rank(self, flow: Flow, policy: BandPolicy, guard: PolicyGuard) -> None:
-        """Put the flow at its place among the lane's flows, after its tag or its head changed."""
-        queue = flow.queues[self]
-        self._version = queue.version = self._version + 1
-        head = self.head(flow)
-        key = guard.fairness_key(policy.fairness, flow.tag, head.order_key, head.view)
-        heappush(self._heap, (key, head.view.sequence, queue.version, flow))
-        if len(self._heap) > 4 * self.flows + _SLACK:
-            self._heap = [entry for entry in self._heap if self._is_live(entry)]
-            heapify(self._heap)
-
-    def forget_ranks(self) -> None:
-        """Drop every flow's place; `rank` each of them again."""
-        self._heap.clear()
-
-    def _is_live(self, entry: tuple[float, int, int, Flow]) -> bool:
-        queue = entry[3].queues.get(self)
-        return queue is not None and queue.version == entry[2]
+def _by_distance(entry: tuple[float, Flow]) -> float:
+    return entry[0]
 
 
 class Band:
     """All queued requests of one priority."""
 
-    queued_free: int
-    """Of the queued requests, those that need no room."""
-    unrestricted: bool
-    """Whether every queued request may use every endpoint."""
-
     __slots__ = (
         "_sweep_at",
-        "_virtual",
         "ceiling",
+        "charged_tokens",
         "drain",
-        "endpoint_count",
         "flows",
+        "flows_created",
+        "hoards",
         "idle_flows",
+        "idle_since_s",
         "lanes",
-        "latest_virtual",
+        "outlook",
         "overflowed",
+        "overflowed_requests",
         "policy",
         "priority",
         "queued_bytes",
         "queued_free",
         "queued_requests",
+        "running_flows",
+        "running_requests",
+        "settled_tokens",
         "unrestricted",
+        "virtual",
         "waits",
     )
 
-    def __init__(self, priority: int, policy: BandPolicy, *, waits: WaitAccount, endpoint_count: int) -> None:
+    flows: dict[str, Flow]
+    """Those with requests queued."""
+    idle_flows: dict[str, Flow]
+    """Those without, whose tags are remembered."""
+    running_flows: dict[str, Flow]
+    """Those with requests running, queued or not."""
+    overflowed: dict[str, int]
+    """Requests queued in the overflow flow, by tenant."""
+    queued_free: int
+    """Of the queued requests, those that need no room."""
+    unrestricted: bool
+    """Whether every queued request may use every endpoint."""
+
+    def __init__(self, priority: int, policy: BandPolicy, *, waits: WaitAccount, now: float) -> None:
         self.priority = priority
         self.policy = policy
         self.ceiling = 1.0
-        self.endpoint_count = endpoint_count
         self.queued_requests = 0
         self.queued_bytes = 0
         self.queued_free = 0
+        self.running_requests = 0
+        self.idle_since_s = now
         self.unrestricted = True
-        self.lanes: dict[tuple[Eligibility, int], Lane] = {}
-        self.flows: dict[str, Flow] = {}
-        self.idle_flows: dict[str, Flow] = {}
-        self.overflowed: dict[str, int] = {}
-        self.latest_virtual = 0.0
-        self._virtual: dict[Endpoint, float] = {}
-        self._sweep_at = _SLACK
+        self.lanes: dict[LaneKey, Lane] = {}
+        self.flows = {}
+        self.idle_flows = {}
+        self.running_flows = {}
+        self.overflowed = {}
+        self.overflowed_requests = 0
+        self.flows_created = 0
+        self.charged_tokens = 0
+        self.settled_tokens = 0
+        self.hoards = Hoards()
+        self.virtual = VirtualTimes()
+        self._sweep_at = SLACK
         self.waits = waits
         self.drain = DrainRate()
+        self.outlook = Outlook()
 
     # -------------------------------------------------------------------- flows
 
@@ -214,74 +129,95 @@ class Band:
             if flow is not None:
                 return flow
             if may_mint():
-                return self.idle_flows.get(tenant) or Flow(tenant, 0.0)
-        shared = self.flows.get(OVERFLOW_FLOW) or self.idle_flows.get(OVERFLOW_FLOW)
-        return shared or Flow(OVERFLOW_FLOW, 0.0)
+                return self._idle_or_new(tenant)
+        return self.flows.get(OVERFLOW_FLOW) or self._idle_or_new(OVERFLOW_FLOW)
 
-    def virtual(self, endpoint: Endpoint) -> float:
-        """The band's virtual time on one endpoint."""
-        return self._virtual.get(endpoint, 0.0)
-
-    def endpoints_changed(self, count: int, *, joined: Iterable[Endpoint], left: Iterable[Endpoint]) -> None:
-        """Endpoints that join start at the latest virtual time; those that left are forgotten."""
-        self.endpoint_count = count
-        for endpoint in left:
-            self._virtual.pop(endpoint, None)
-        if self.latest_virtual:
-            self._virtual.update(dict.fromkeys(joined, self.latest_virtual))
+    def _idle_or_new(self, tenant: str) -> Flow:
+        flow = self.idle_flows.get(tenant) or self.running_flows.get(tenant)
+        if flow is None:
+            self.flows_created += 1
+            flow = Flow(tenant)
+        if flow.lifetime != self.virtual.lifetime:
+            flow.reset(self.virtual.lifetime)
+        return flow
 
     # -------------------------------------------------------------------- items
 
-    def add(self, item: Item, guard: PolicyGuard) -> None:
+    def add(self, item: Item, guard: PolicyGuard, now: float) -> None:
         """Queue an item."""
         flow, lane, size = item.flow, item.lane, item.request.size_bytes
         if not flow.queued_requests:
-            self._wake(flow, lane)
+            self._wake(flow, lane, guard, now)
         if flow.fairness_id == OVERFLOW_FLOW and item.request.fairness_id != OVERFLOW_FLOW:
             tenant = item.request.fairness_id
             self.overflowed[tenant] = self.overflowed.get(tenant, 0) + 1
+            self.overflowed_requests += 1
         lane.items[item.view.sequence] = item
-        self.unrestricted = self.unrestricted and lane.eligible is None
+        self.unrestricted = self.unrestricted and not lane.is_restricted
         queue = flow.queues.get(lane)
         if queue is None:
-            queue = flow.queues[lane] = Queue()
+            queue = Queue()
+            if flow.queues:
+                queue.offset = self.virtual.offset(flow, lane)
+            flow.queues[lane] = queue
             lane.flows += 1
         heappush(queue.heap, (item.order_key, item.view.sequence))
         queue.count += 1
+        lane.held += lane.need and flow.at_cap
+        if lane.need:
+            item.cost = guard.fairness_cost(self.policy.fairness, item.view)
+            flow.queued_cost += item.cost
         flow.queued_requests += 1
         flow.queued_bytes += size
+        flow.pushed(item.view.sequence)
         self.queued_requests += 1
         self.queued_bytes += size
         self.queued_free += not lane.need
+        self.hoards.grew(flow)
         if lane.head(flow) is item:
             lane.rank(flow, self.policy, guard)
 
-    def take(self, item: Item, guard: PolicyGuard) -> None:
+    def take(self, item: Item, guard: PolicyGuard, now: float) -> None:
         """Remove an item that goes nowhere. Its flow's turn is worked out anew if it was the head."""
         flow, lane = item.flow, item.lane
         was_head = lane.head(flow) is item
-        self._remove(item)
+        self._remove(item, now)
         if was_head and lane in flow.queues:
             lane.rank(flow, self.policy, guard)
 
-    def dispatch(self, item: Item, endpoint: Endpoint, guard: PolicyGuard) -> float:
-        """Remove an item that goes to `endpoint`, moving virtual time and its flow's tag. Returns the cost."""
+    def dispatch(self, item: Item, endpoint: Endpoint, guard: PolicyGuard, now: float) -> None:
+        """Remove an item that goes to `endpoint`, moving virtual time and charging its flow."""
         flow = item.flow
-        cost = 0.0
         if item.request.need:
-            start = flow.tag
-            self._virtual[endpoint] = max(self.virtual(endpoint), start)
-            self.latest_virtual = max(self.latest_virtual, start)
-            cost = guard.fairness_cost(self.policy.fairness, item.view)
-            flow.tag = start + cost
-        self._remove(item)
-        self.rerank(flow, guard)
-        return cost
+            offset = flow.queues[item.lane].offset
+            self.virtual.served(endpoint, flow.tag + offset)
+            flow.charge(item.cost, endpoint, offset)
+            self.charged_tokens += item.view.charge_tokens
+            flow.running_requests += 1
+            self.running_flows[flow.fairness_id] = flow
+            if self.policy.flow_max_in_flight is not None:
+                self._judge_cap(flow)
+        self.running_requests += 1
+        self._remove(item, now)
+        if flow.queues:
+            self.rerank(flow, guard)
 
-    def refund(self, flow: Flow, cost: float, lifts: int, guard: PolicyGuard) -> None:
-        """Undo a charge, unless the flow was lifted since: the lift has absorbed it."""
-        if cost and flow.lifts == lifts:
-            flow.tag -= cost
+    def ended(self, held: Reservation, guard: PolicyGuard, *, correction: float, now: float) -> None:
+        """A running request is gone; its charge was off by `correction`."""
+        self.running_requests -= 1
+        if not (self.queued_requests or self.running_requests):
+            self.idle_since_s = now
+        if not held.need:
+            return
+        flow = held.flow
+        flow.running_requests -= 1
+        if not flow.running_requests:
+            del self.running_flows[flow.fairness_id]
+        moved = flow.settle(correction if flow.lifetime == self.virtual.lifetime else 0.0, held.epoch)
+        if flow.at_cap and not self._is_at_cap(flow):
+            self._release(flow, guard, now)
+            moved = True
+        if moved and flow.queues:
             self.rerank(flow, guard)
 
     def rerank(self, flow: Flow, guard: PolicyGuard) -> None:
@@ -289,12 +225,28 @@ class Band:
         for lane in flow.queues:
             lane.rank(flow, self.policy, guard)
 
-    def adopt(self, policy: BandPolicy, guard: PolicyGuard) -> None:
-        """Another policy: every turn is worked out anew. The order inside flows stays as it was on arrival."""
+    def adopt(self, policy: BandPolicy, guard: PolicyGuard, now: float) -> None:
+        """Another policy: every turn is worked out anew, and the order inside flows if it is another one."""
+        reorder = policy.ordering != self.policy.ordering
+        recharge = policy.fairness != self.policy.fairness
         self.policy = policy
         for lane in self.lanes.values():
             lane.forget_ranks()
-        for flow in self.flows.values():
+            if reorder:
+                for item in lane.items.values():
+                    item.order_key = guard.order_key(policy.ordering, item.view)
+            if recharge and lane.need:
+                for item in lane.items.values():
+                    cost = guard.fairness_cost(policy.fairness, item.view)
+                    item.flow.queued_cost += cost - item.cost
+                    item.cost = cost
+        for flow in {**self.running_flows, **self.flows}.values():
+            if reorder:
+                self._reorder(flow)
+            if flow.at_cap and not self._is_at_cap(flow):
+                self._release(flow, guard, now)
+            else:
+                self._judge_cap(flow)
             self.rerank(flow, guard)
 
     def newest_first(self) -> Iterator[Item]:
@@ -302,7 +254,17 @@ class Band:
         by_lane = [reversed(lane.items.values()) for lane in self.lanes.values()]
         return merge(*by_lane, key=_newness)
 
-    def statistics(self, now: float) -> BandStatistics:
+    def newest_of(self, flow: Flow) -> Iterator[Item]:
+        """One flow's items, the one that arrived last first."""
+        newest = flow.newest
+        for at in range(len(newest) - 1, -1, -1):
+            item = self._find(flow, newest[at])
+            if item is not None:
+                yield item
+            elif at == len(newest) - 1:
+                newest.pop()
+
+    def statistics(self, now: float, *, expected_wait_s: float | None, in_use: bool) -> BandStatistics:
         """A snapshot."""
         heads = [next(iter(lane.items.values())) for lane in self.lanes.values()]
         return BandStatistics(
@@ -316,20 +278,45 @@ class Band:
             drain_rate=self.drain.per_second(now),
             wait_s=self.waits.by_reason(),
             flows=tuple(
-                FlowStatistics(flow.fairness_id, self.priority, flow.queued_requests, flow.queued_bytes)
+                FlowStatistics(
+                    flow.fairness_id,
+                    self.priority,
+                    flow.queued_requests,
+                    flow.queued_bytes,
+                    running_requests=flow.running_requests,
+                    tag_lead=max(0.0, self.virtual.lead(flow)),
+                    at_cap=flow.at_cap,
+                )
                 for flow in self.flows.values()
             ),
+            running_requests=self.running_requests,
+            flows_created=self.flows_created,
+            overflowed_requests=self.overflowed_requests,
+            in_use=in_use,
+            expected_wait_s=expected_wait_s,
+            retry_floor_s=self.outlook.floor_s,
+            charged_tokens=self.charged_tokens,
+            settled_tokens=self.settled_tokens,
         )
 
     # ------------------------------------------------------------------- inside
 
-    def _remove(self, item: Item) -> None:
+    def _find(self, flow: Flow, sequence: int) -> Item | None:
+        for lane in flow.queues:
+            item = lane.items.get(sequence)
+            if item is not None and item.flow is flow:
+                return item
+        return None
+
+    def _remove(self, item: Item, now: float) -> None:
         flow, lane, size = item.flow, item.lane, item.request.size_bytes
         queue = flow.queues[lane]
         del lane.items[item.view.sequence]
         queue.count -= 1
+        lane.held -= lane.need and flow.at_cap
         flow.queued_requests -= 1
         flow.queued_bytes -= size
+        flow.queued_cost -= item.cost
         self.queued_requests -= 1
         self.queued_bytes -= size
         self.queued_free -= not lane.need
@@ -338,40 +325,90 @@ class Band:
         if not queue.count:
             del flow.queues[lane]
             lane.flows -= 1
-        elif len(queue.heap) > 4 * queue.count + _SLACK:
+        elif len(queue.heap) > 4 * queue.count + SLACK:
             queue.heap = [entry for entry in queue.heap if entry[1] in lane.items]
             heapify(queue.heap)
-        if not flow.queued_requests:
-            self._rest(flow)
         if not lane.items:
-            del self.lanes[(lane.eligibility, lane.need)]
-            self.unrestricted = all(each.eligible is None for each in self.lanes.values())
+            del self.lanes[lane.key]
+            self.unrestricted = not any(each.is_restricted for each in self.lanes.values())
+        if not flow.queued_requests:
+            self.virtual.rest(flow, lane)
+            self._rest(flow, now)
 
-    def _wake(self, flow: Flow, lane: Lane) -> None:
+    # ---- waking and resting
+
+    def _wake(self, flow: Flow, lane: Lane, guard: PolicyGuard, now: float) -> None:
         self.idle_flows.pop(flow.fairness_id, None)
         self.flows[flow.fairness_id] = flow
-        if lane.eligible is None:
-            start = self.latest_virtual
-        else:
-            start = max((self.virtual(each) for each in lane.eligible), default=self.latest_virtual)
-        if start > flow.tag:
-            flow.tag = start
-            flow.lifts += 1
+        self._start(flow, lane, guard, now)
 
-    def _rest(self, flow: Flow) -> None:
+    def _start(self, flow: Flow, lane: Lane, guard: PolicyGuard, now: float) -> None:
+        half_life_s = guard.half_life_s(self.policy.fairness)
+        kept = 1.0 if half_life_s == inf else 0.5 ** ((now - flow.rested_s) / half_life_s)
+        self.virtual.start(flow, lane, kept=kept)
+
+    def _rest(self, flow: Flow, now: float) -> None:
         del self.flows[flow.fairness_id]
+        flow.newest.clear()
+        flow.queued_cost = 0.0
+        flow.rested_s = now
         if not self.queued_requests:
-            self.idle_flows.clear()
-            self._virtual.clear()
-            self.latest_virtual = 0.0
+            self._forget(now)
             return
         self.idle_flows[flow.fairness_id] = flow
         if len(self.idle_flows) > self._sweep_at:
-            everywhere = len(self._virtual) >= self.endpoint_count
-            passed = min(self._virtual.values()) if everywhere and self._virtual else 0.0
-            kept = sorted((idle for idle in self.idle_flows.values() if idle.tag > passed), key=_by_tag)
-            self.idle_flows = {idle.fairness_id: idle for idle in kept[-_IDLE_FLOWS:]}
-            self._sweep_at = 2 * len(self.idle_flows) + _SLACK
+            self._sweep()
+
+    def _forget(self, now: float) -> None:
+        """The band is empty: all start anew, those who still run something when they come back."""
+        if not self.running_requests:
+            self.idle_since_s = now
+        self.virtual.reset()
+        self.idle_flows.clear()
+        self.hoards.forget()
+
+    def _sweep(self) -> None:
+        """Forget the idle flows that are neither ahead nor behind, and of too many those that are least so."""
+        apart = [(by, flow) for flow in self.idle_flows.values() if (by := self.virtual.apart(flow)) > 0]
+        if len(apart) > _IDLE_FLOWS:
+            apart.sort(key=_by_distance)
+        self.idle_flows = {flow.fairness_id: flow for _, flow in apart[-_IDLE_FLOWS:]}
+        self._sweep_at = 2 * len(self.idle_flows) + SLACK
+
+    # ---- caps
+
+    def _is_at_cap(self, flow: Flow) -> bool:
+        most = self.policy.flow_max_in_flight
+        return most is not None and flow.running_requests >= most
+
+    def _judge_cap(self, flow: Flow) -> None:
+        """Close the flow if it has reached its cap. To be ranked anew after it."""
+        if flow.at_cap or not self._is_at_cap(flow):
+            return
+        flow.at_cap = True
+        for lane, queue in flow.queues.items():
+            lane.held += queue.count if lane.need else 0
+        if flow.queues:
+            self.virtual.rest(flow, next(iter(flow.queues)))
+
+    def _release(self, flow: Flow, guard: PolicyGuard, now: float) -> None:
+        """Open the flow again, as if it came from idleness. To be ranked anew after it."""
+        flow.at_cap = False
+        first: Lane | None = None
+        for lane, queue in flow.queues.items():
+            lane.held -= queue.count if lane.need else 0
+            if first is None:
+                first = lane
+                flow.rested_s = now
+                self._start(flow, lane, guard, now)
+                queue.offset = 0.0
+            else:
+                queue.offset = self.virtual.offset(flow, lane)
+
+    def _reorder(self, flow: Flow) -> None:
+        for lane, queue in flow.queues.items():
+            queue.heap = [(lane.items[at].order_key, at) for _, at in queue.heap if at in lane.items]
+            heapify(queue.heap)
 
     def _leave_overflow(self, tenant: str) -> None:
         left = self.overflowed[tenant] - 1

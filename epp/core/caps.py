@@ -1,8 +1,12 @@
 """Who has to go when a queue is full. Asked after the drain pass, so only of a newcomer that has to wait.
 
-A full band refuses the newcomer. At a global cap a newcomer displaces as many of the newest items of the lowest
-bands as it needs, or none if that would not suffice. A cap that was lowered shrinks a queue by service only: a
-newcomer answers for its own request and bytes, never for what was there before.
+- A flow that is at its own cap refuses its newcomer.
+- In a full band the flow that holds most of what is short, requests or bytes, gives its newest items for a newcomer of
+  a flow that holds less. A newcomer of the fattest flow is refused.
+- At a cap over all bands a newcomer displaces as many of the newest items of the lowest bands as it needs; if that
+  would not suffice, the fattest flow of its own band is asked as if that were full.
+- Nobody is displaced in vain. A cap that was lowered shrinks a queue by service only: a newcomer answers for its own
+  request and bytes, never for what was there before.
 """
 
 from __future__ import annotations
@@ -10,9 +14,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from epp.core.hoards import Shortage, held
+from epp.core.statistics import DisplacedBy
+
 if TYPE_CHECKING:
-    from epp.core.band import Band, Item
+    from epp.core.band import Band
     from epp.core.bands import Bands
+    from epp.core.lane import Item
     from epp.core.policy import FlowControlPolicy
 
 
@@ -31,6 +39,7 @@ class Displaces:
     """These have to give way."""
 
     victims: tuple[Item, ...]
+    cause: DisplacedBy
 
 
 Verdict = Fits | Full | Displaces
@@ -39,36 +48,79 @@ Verdict = Fits | Full | Displaces
 def judge(newcomer: Item, bands: Bands, policy: FlowControlPolicy, *, most_victims: int) -> Verdict:
     """What the caps say to `newcomer`, which is queued already. More than `most_victims` are never displaced."""
     band = bands[newcomer.request.priority]
-    if _fills(newcomer, band, bands, policy):
+    if _fills_flow(newcomer, band) or _opens_lane_too_many(newcomer, bands, policy):
         return Full()
-    needs_place = policy.max_requests is not None and bands.queued_requests > policy.max_requests
-    needed_bytes = 0
+    rules, size = band.policy, newcomer.request.size_bytes
+    lacks_place = policy.max_requests is not None and bands.queued_requests > policy.max_requests
+    lacking_bytes = 0
     if policy.max_bytes is not None:
-        needed_bytes = min(newcomer.request.size_bytes, bands.queued_bytes - policy.max_bytes)
-    if not needs_place and needed_bytes <= 0:
+        lacking_bytes = min(size, bands.queued_bytes - policy.max_bytes)
+    band_lacks_place = band.queued_requests > rules.max_requests
+    band_lacking_bytes = min(size, band.queued_bytes - rules.max_bytes)
+    if band_lacks_place or band_lacking_bytes > 0:
+        # What the band gives, all bands together have too.
+        lacks_place = lacks_place or band_lacks_place
+        lacking_bytes = max(lacking_bytes, band_lacking_bytes)
+        return _from_fattest(newcomer, band, lacks_place, lacking_bytes, most_victims)
+    if not lacks_place and lacking_bytes <= 0:
         return Fits()
+    victims = _from_below(band, bands, lacks_place, lacking_bytes, most_victims)
+    if victims is not None:
+        return Displaces(victims, DisplacedBy.HIGHER_PRIORITY)
+    return _from_fattest(newcomer, band, lacks_place, lacking_bytes, most_victims)
+
+
+def _fills_flow(newcomer: Item, band: Band) -> bool:
+    rules, flow = band.policy, newcomer.flow
+    if rules.flow_max_requests is not None and flow.queued_requests > rules.flow_max_requests:
+        return True
+    return rules.flow_max_bytes is not None and flow.queued_bytes > rules.flow_max_bytes
+
+
+def _opens_lane_too_many(newcomer: Item, bands: Bands, policy: FlowControlPolicy) -> bool:
+    lane = newcomer.lane
+    return lane.is_restricted and len(lane.items) == 1 and bands.restricted_lanes() > policy.max_lanes
+
+
+def _from_below(
+    band: Band, bands: Bands, lacks_place: bool, lacking_bytes: int, most_victims: int
+) -> tuple[Item, ...] | None:
+    """The newest of the lowest bands, as many as it takes; None if that is too many, or not enough."""
     lower = bands.below(band)
-    if not lower or sum(each.queued_bytes for each in lower) < needed_bytes:
-        return Full()
+    if not lower or sum(each.queued_bytes for each in lower) < lacking_bytes:
+        return None
     victims: list[Item] = []
     for each in lower:
         for item in each.newest_first():
-            if not needs_place and not item.request.size_bytes:
+            if not lacks_place and not item.request.size_bytes:
                 continue  # it would give nothing that is needed
             victims.append(item)
-            needs_place = False
-            needed_bytes -= item.request.size_bytes
-            if needed_bytes <= 0:
-                return Displaces(tuple(victims))
+            lacks_place = False
+            lacking_bytes -= item.request.size_bytes
+            if lacking_bytes <= 0:
+                return tuple(victims)
             if len(victims) == most_victims:
-                return Full()
+                return None
+    return None
+
+
+def _from_fattest(
+    newcomer: Item, band: Band, lacks_place: bool, lacking_bytes: int, most_victims: int
+) -> Full | Displaces:
+    """The newest items of the flow that holds most of what is short, while it holds more than the newcomer's flow."""
+    shortage = Shortage.BYTES if lacking_bytes > 0 else Shortage.REQUESTS
+    fattest = band.hoards.largest(band.flows.values(), shortage, len(band.flows))
+    spare = held(fattest, shortage) - held(newcomer.flow, shortage)
+    victims: list[Item] = []
+    for item in band.newest_of(fattest):
+        if spare <= 0 or len(victims) == most_victims:
+            return Full()
+        if not lacks_place and not item.request.size_bytes:
+            continue
+        victims.append(item)
+        lacks_place = False
+        lacking_bytes -= item.request.size_bytes
+        spare -= item.request.size_bytes if shortage is Shortage.BYTES else 1
+        if lacking_bytes <= 0:
+            return Displaces(tuple(victims), DisplacedBy.SMALLER_FLOW)
     return Full()
-
-
-def _fills(newcomer: Item, band: Band, bands: Bands, policy: FlowControlPolicy) -> bool:
-    """Whether the newcomer is one too many for its own band, or one subset too many."""
-    rules, lane = band.policy, newcomer.lane
-    if band.queued_requests > rules.max_requests or band.queued_bytes > rules.max_bytes:
-        return True
-    opened_lane = lane.eligible is not None and len(lane.items) == 1
-    return opened_lane and bands.restricted_lanes() > policy.max_lanes

@@ -12,15 +12,76 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from epp.core.band import Band, Flow, Item, Lane
+    from epp.core.band import Band
     from epp.core.bands import Bands
+    from epp.core.flow import Flow
     from epp.core.incarnation import Endpoint
+    from epp.core.lane import Item, Lane
     from epp.core.ledger import Ledger
     from epp.core.policy import FlowControlPolicy
+    from epp.core.running import Running
+    from epp.core.waitingroom import WaitingRoom
 
 
 class BrokenPromiseError(AssertionError):
     """The state contradicts itself or a promise. Always a bug of ours."""
+
+
+def check(
+    bands: Bands,
+    ledger: Ledger,
+    waiting: WaitingRoom,
+    running: Running,
+    policy: FlowControlPolicy,
+    *,
+    is_settled: bool,
+) -> None:
+    """All of it. `is_settled`: the last drain pass was complete, so nobody may wait who could run."""
+    check_books(bands, waiting.items)
+    by_sequence = {item.view.sequence: item for item in waiting.items.values()}
+    _expect(by_sequence == waiting.by_sequence, "the tables of queued requests differ")
+    reserved: dict[Endpoint, tuple[int, int]] = {}
+    for held in running.requests.values():
+        places = [(held.endpoint, held.tokens)]
+        if held.prefill is not None:
+            places.append((held.prefill, held.view.input_tokens))
+        for endpoint, tokens_here in places:
+            requests, tokens = reserved.get(endpoint, (0, 0))
+            reserved[endpoint] = (requests + held.need, tokens + tokens_here)
+    check_ledger(ledger, reserved)
+    check_running(bands, running)
+    if is_settled:
+        check_served(bands, ledger, policy)
+
+
+def check_running(bands: Bands, running: Running) -> None:
+    """Every flow counts what runs of it, and is closed if, and only if, it is at its cap."""
+    by_flow: Counter[tuple[int, str]] = Counter()
+    by_band: Counter[int] = Counter()
+    for held in running.requests.values():
+        by_band[held.priority] += 1
+        by_flow[held.priority, held.flow.fairness_id] += held.need
+    for band in bands:
+        counted = by_band[band.priority]
+        _expect(
+            band.running_requests == counted,
+            f"band {band.priority} runs {band.running_requests}, not {counted}",
+        )
+        most = band.policy.flow_max_in_flight
+        for flow in {**band.running_flows, **band.flows}.values():
+            runs = by_flow[band.priority, flow.fairness_id]
+            _expect(
+                flow.running_requests == runs,
+                f"flow {flow.fairness_id} counts {flow.running_requests}, not {runs}",
+            )
+            _expect(
+                flow.at_cap == (most is not None and runs >= most),
+                f"flow {flow.fairness_id} is closed: {flow.at_cap}",
+            )
+        _expect(
+            all(flow.running_requests for flow in band.running_flows.values()),
+            f"band {band.priority} lists a flow that runs nothing",
+        )
 
 
 def check_books(bands: Bands, queued: Mapping[int, Item]) -> None:
@@ -35,14 +96,19 @@ def check_books(bands: Bands, queued: Mapping[int, Item]) -> None:
             band.queued_bytes == size, f"band {band.priority} counts {band.queued_bytes} bytes, not {size}"
         )
         _expect(all(lane.items for lane in band.lanes.values()), f"band {band.priority} keeps an empty lane")
-        for (eligibility, need), lane in band.lanes.items():
-            kinds = {(item.request.eligibility, item.request.need) for item in lane.items.values()}
-            _expect(kinds == {(eligibility, need)}, f"a lane of band {band.priority} mixes {kinds}")
+        for key, lane in band.lanes.items():
+            kinds = {
+                (item.request.eligibility, item.request.need, item.request.prefill)
+                for item in lane.items.values()
+            }
+            _expect(kinds == {key}, f"a lane of band {band.priority} mixes {kinds}")
         for lane in band.lanes.values():
             flows = len({item.flow for item in lane.items.values()})
             _expect(
                 lane.flows == flows, f"a lane of band {band.priority} counts {lane.flows} flows, not {flows}"
             )
+            held = sum(lane.need and item.flow.at_cap for item in lane.items.values())
+            _expect(lane.held == held, f"a lane of band {band.priority} counts {lane.held} held, not {held}")
         free = sum(not item.request.need for item in items)
         _expect(band.queued_free == free, f"band {band.priority} counts {band.queued_free} without need")
         _check_flows(band, items)
@@ -51,7 +117,7 @@ def check_books(bands: Bands, queued: Mapping[int, Item]) -> None:
     _expect(bands.queued_requests == len(queued), f"{bands.queued_requests} counted, {len(queued)} queued")
     total = sum(item.request.size_bytes for item in queued.values())
     _expect(bands.queued_bytes == total, f"{bands.queued_bytes} bytes counted, {total} queued")
-    ceilings = [band.ceiling for band in bands]
+    ceilings = [band.ceiling for band in bands if bands.is_used(band)]
     _expect(ceilings == sorted(ceilings, reverse=True), f"ceilings rise downwards: {ceilings}")
 
 
@@ -80,13 +146,18 @@ def check_served(bands: Bands, ledger: Ledger, policy: FlowControlPolicy) -> Non
     for band in bands:
         open_now = [each for each in ledger.listed.values() if ledger.has_room(each, band.ceiling)]
         for lane in band.lanes.values():
-            usable = open_now if lane.need else ledger.listed.values()
-            for endpoint in usable:
-                _expect(
-                    not lane.eligibility.admits(endpoint.spec),
-                    f"{len(lane.items)} of priority {band.priority} wait, and {endpoint.spec.address} "
-                    f"has room ({policy.capacity.name})",
-                )
+            if all(lane.need and item.flow.at_cap for item in lane.items.values()):
+                continue
+            usable = open_now if lane.need else list(ledger.listed.values())
+            first = [each for each in usable if lane.eligibility.admits(each.spec)]
+            if lane.prefill is not None and lane.need:
+                second = [each for each in usable if lane.prefill.admits(each.spec)]
+                first = [each for each in first if any(other is not each for other in second)]
+            _expect(
+                not first,
+                f"{len(lane.items)} of priority {band.priority} wait, and "
+                f"{first[0].spec.address if first else ''} has room ({policy.capacity.name})",
+            )
 
 
 def _check_flows(band: Band, items: list[Item]) -> None:

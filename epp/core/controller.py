@@ -3,11 +3,8 @@
 Rules of this file:
 
 - `handle` is the only mutator. It takes the time as an argument, never sleeps, never fails for load.
-- Every event is followed by one drain pass: while some queued request may run somewhere, the highest such band,
-  whose turn it is in it, its first item, an endpoint with room; reserve; next. There is no fast path: an arrival
-  is queued and then the pass runs, so a newcomer can't overtake by construction.
-- Bands are drained from the highest down. A lower band is looked at only once no endpoint has room for any item of
-  the bands above it; since ceilings never rise downwards, that is strictness (promise 1).
+- Every event is followed by one drain pass (`drainpass`). There is no fast path: an arrival is queued and then the pass
+  runs, so a newcomer can't overtake by construction.
 - Caps are enforced after the pass, so a full queue never refuses work that could run.
 - One call makes at most `STEP` decisions and then asks to be woken at once, so nothing stalls the loop
   (promise 7). Newcomers of higher priority get in between, as they should.
@@ -18,15 +15,14 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, assert_never
 
-from epp.core import caps
-from epp.core.accounting import accrue
-from epp.core.actions import Action, Dispatch, Reason, Refuse, ScrapeNow, WakeAt
-from epp.core.band import Item
+from epp.core import accounting, caps, inspection
+from epp.core.actions import Action, Dispatch, Entry, Evict, Reason, Refuse, ScrapeNow, WakeAt
 from epp.core.bands import Bands
-from epp.core.check import BrokenPromiseError, check_books, check_ledger, check_served
-from epp.core.clocks import Clock, WaitClocks
-from epp.core.drainrate import retry_after_s
-from epp.core.eligibility import ANY
+from epp.core.check import check
+from epp.core.clocks import Clock
+from epp.core.demand import demand
+from epp.core.drainpass import CarryOut, DrainPass
+from epp.core.estimates import Estimates
 from epp.core.events import (
     Arrived,
     Cancelled,
@@ -42,24 +38,28 @@ from epp.core.events import (
     Scraped,
     Tick,
 )
+from epp.core.eviction import Begun, Evictor
 from epp.core.guard import PolicyGuard
+from epp.core.intake import Intake
 from epp.core.ledger import Ledger
-from epp.core.policy import ItemView
-from epp.core.reservation import Reservation
-from epp.core.statistics import Statistics
+from epp.core.policy import EarlyRefusal
+from epp.core.prospects import Prospects
+from epp.core.running import Running
+from epp.core.statistics import DisplacedBy, EvictionStatistics, Statistics
+from epp.core.waitingroom import WaitingRoom
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from epp.core.band import Band, Lane
-    from epp.core.eligibility import Eligibility
-    from epp.core.endpoint import EndpointView
-    from epp.core.incarnation import Endpoint
-    from epp.core.ledger import Room
+    from epp.core.band import Band
+    from epp.core.drainpass import Decision
+    from epp.core.eviction import EvictionPolicy
+    from epp.core.insight import Story
+    from epp.core.lane import Item
     from epp.core.policy import FlowControlPolicy
 
 STEP = 64
 """Decisions (dispatches, expiries, refusals) in one call at most."""
+_ESTIMATED_ONE_IN = 8
+"""Queued requests whose wait is estimated, where it doesn't decide anything."""
 
 
 class Controller:
@@ -69,39 +69,58 @@ class Controller:
         self._policy = policy
         self._guard = PolicyGuard()
         self._ledger = Ledger(policy, self._guard)
-        self._clocks = WaitClocks(now)
+        self._bands = Bands(policy, self._ledger, self._guard, now=now)
+        self._waiting = WaitingRoom(self._bands, now=now)
+        self._drain = DrainPass(self._bands, self._ledger, self._guard, policy.choice)
+        self._estimates = Estimates()
+        self._intake = Intake(self._bands, self._ledger, self._waiting, self._estimates, self._guard)
+        self._running = Running(self._ledger, self._guard, self._estimates)
+        self._evictor = Evictor()
+        self._prospects = Prospects(self._bands, self._ledger)
         self._now = now
-        self._sequence = 0
         self._draining = False
         self._more_to_do = False
-        self._overdue_left = False
-        self._left = 0
-        self._bands = Bands(policy, self._ledger, self._guard, now=now)
-        self._queued: dict[int, Item] = {}
-        self._by_sequence: dict[int, Item] = {}
-        self._running: dict[int, Reservation] = {}
         self._idle_eligible_slot_s = 0.0
         self._ceiling_slot_s = 0.0
+        self._displaced = dict.fromkeys(DisplacedBy, 0)
+
+    @property
+    def policy(self) -> FlowControlPolicy:
+        """The configuration in force."""
+        return self._policy
+
+    @property
+    def queued_requests(self) -> int:
+        """How many wait, over all bands."""
+        return len(self._waiting.items)
 
     # ================================================================ the one way in
 
     def handle(self, event: Event, now: float) -> list[Action]:
         """Take in what happened at `now` and return what to do about it, in order."""
-        if type(event) is Arrived and (event.request_id in self._queued or event.request_id in self._running):
+        waiting, bands = self._waiting, self._bands
+        if type(event) is Arrived and (
+            event.request_id in waiting.items or event.request_id in self._running.requests
+        ):
             raise ValueError(f"request_id {event.request_id} is in use: ids must be unique")
         actions: list[Action] = []
         self._advance(now)
         budget = self._expire(STEP, actions)
         self._apply(event, actions)
-        budget = self._shut_down(budget, actions) if self._draining else self._drain(budget, actions)
+        adopting = bands.adopt_next(self._now)
+        budget = self._shut_down(budget, actions) if self._draining else self._drained(budget, actions)
         if type(event) is Arrived:
-            self._enforce_caps(event, actions)
-        # An empty band that goes may raise the ceilings of others, whose work then has room.
-        while self._bands.retire(self._now) and not self._draining:
-            budget = self._drain(budget, actions)
-        self._more_to_do = budget <= 0 and bool(self._queued)
-        if self._queued:
-            actions.extend([ScrapeNow(endpoint.spec.key) for endpoint in self._ledger.ask(self._now)])
+            self._settle_in(event, actions)
+        # A band that goes may raise the ceilings of others, whose work then has room.
+        while bands.retire(self._now) and not self._draining:
+            budget = self._drained(budget, actions)
+        self._more_to_do = (budget <= 0 and bool(waiting.items)) or adopting
+        if waiting.items:
+            if self._policy.eviction is not None and not self._draining:
+                self._make_way(self._policy.eviction, actions)
+            if asked := self._ledger.ask(self._now):
+                actions.extend([ScrapeNow(endpoint.spec.key) for endpoint in asked])
+        if waiting.items or adopting:
             wake_s = self._next_wake_s()
             if wake_s < inf:
                 actions.append(WakeAt(wake_s))
@@ -114,6 +133,8 @@ class Controller:
                 self._arrived(event, actions)
             case Ended() | Cancelled() | DeliveryFailed():
                 self._gone(event)
+            case FirstByte(request_id):
+                self._first_byte(request_id)
             case Scraped():
                 self._ledger.scraped(event, now)
             case EndpointsChanged():
@@ -126,7 +147,7 @@ class Controller:
                 self._draining = True
             case Resumed():
                 self._draining = False
-            case Tick() | FirstByte():
+            case Tick():
                 pass
             case _:
                 assert_never(event)
@@ -136,31 +157,30 @@ class Controller:
     def _advance(self, now: float) -> None:
         elapsed_s = now - self._now
         if elapsed_s > 0:
-            if self._queued:
-                idle = accrue(self._bands.in_order, self._ledger, elapsed_s)
+            if self._waiting.items:
+                idle = accounting.accrue(self._bands.in_order, self._ledger, elapsed_s)
                 self._idle_eligible_slot_s += idle.eligible_s
                 self._ceiling_slot_s += idle.ceiling_s
             self._now = now
+            self._bands.refresh_use(now)
         self._ledger.expire_knowledge(self._now)
 
     def _expire(self, budget: int, actions: list[Action]) -> int:
         """Refuse what has waited too long, the longest overdue first."""
-        self._overdue_left = False
-        if not self._queued:
+        waiting = self._waiting
+        if not waiting.items:
+            waiting.overdue_left = False
             return budget
-        while (sequence := self._clocks.overdue(self._by_sequence, self._now)) is not None:
-            item = self._by_sequence.get(sequence)
-            if item is None or budget <= 0:
-                self._overdue_left = True
+        while (item := waiting.overdue(self._now)) is not None:
+            if budget <= 0:
+                waiting.overdue_left = True
                 break
             self._refuse_if_due(item, actions)
             budget -= 1
         return budget
 
     def _refuse_if_due(self, item: Item, actions: list[Action]) -> bool:
-        clock = self._clocks.exhausted(
-            busy_key_s=item.busy_key_s, empty_key_s=item.empty_key_s, now=self._now
-        )
+        clock = self._waiting.exhausted(item, self._now)
         match clock:
             case None:
                 return False
@@ -173,12 +193,14 @@ class Controller:
         return True
 
     def _next_wake_s(self) -> float:
-        if self._more_to_do or self._overdue_left:
+        if self._more_to_do or self._waiting.overdue_left:
             return self._now
         wake_s = min(
             self._ledger.next_ask_s(),
             self._ledger.next_stale_s(),
-            self._clocks.next_due_s(self._by_sequence),
+            self._waiting.next_due_s(),
+            self._bands.next_use_s(),
+            self._evictor.next_s(self._now) if self._policy.eviction is not None else inf,
         )
         return max(wake_s, self._now)
 
@@ -188,259 +210,202 @@ class Controller:
         if self._draining:
             actions.append(Refuse(request.request_id, Reason.SHUTTING_DOWN, 0.0, 1))
             return
-        if self._can_never_run(request.eligibility):
+        if self._intake.can_never_run(request):
             actions.append(Refuse(request.request_id, Reason.NO_ENDPOINTS, 0.0, None))
             return
-        band = self._bands.get_or_add(request.priority, self._now)
-        lane = self._bands.lane(band, request.eligibility, request.need)
-        self._queue(request, band, lane)
-
-    def _can_never_run(self, eligibility: Eligibility) -> bool:
-        """Restricted to a subset that is empty or foreign. An empty pool may still grow one."""
-        if eligibility == ANY:
-            return False
-        if not self._ledger.listed:
-            return eligibility.is_empty
-        return not any(eligibility.admits(each.spec) for each in self._ledger.listed.values())
-
-    def _queue(self, request: Arrived, band: Band, lane: Lane) -> None:
-        now, clocks = self._now, self._clocks
-        self._sequence += 1
-        ttl_s = self._policy.ttl_s if request.ttl_s is None else request.ttl_s
-        hold_s = self._policy.hold_s
-        if request.ttl_s:
-            hold_s = min(hold_s, request.ttl_s) if hold_s else request.ttl_s
-        view = ItemView(
-            self._sequence,
-            now,
-            now + ttl_s if ttl_s else None,
-            request.size_bytes,
-            request.facts,
-            request.input_tokens or max(1, request.body_bytes // 4),
-            min(256, request.max_output_tokens or 256) if request.max_output_tokens != 0 else 0,
-            request.weight,
-            None if request.slo_s is None else now + request.slo_s,
-        )
-        order_key = self._guard.order_key(band.policy.ordering, view)
-        flow = band.flow_for(request.fairness_id, self._bands.may_mint_flow)
-        item = Item(request, view, order_key, lane, flow)
-        if ttl_s:
-            item.busy_key_s = clocks.busy_key(now) + ttl_s
-            clocks.busy.add(item.busy_key_s, self._sequence)
-        if hold_s:
-            item.empty_key_s = clocks.empty_key(now) + hold_s
-            clocks.empty.add(item.empty_key_s, self._sequence)
-        self._queued[request.request_id] = item
-        self._by_sequence[self._sequence] = item
-        self._bands.queued_requests += 1
-        self._bands.queued_bytes += request.size_bytes
-        band.add(item, self._guard)
+        self._intake.queue(request, self._policy, self._now)
 
     def _gone(self, event: Ended | Cancelled | DeliveryFailed) -> None:
-        item = self._queued.get(event.request_id)
-        if item is not None:
-            if not isinstance(event, Ended):
-                self._forget(item)
-                self._bands[item.request.priority].take(item, self._guard)
-            return
-        reservation = self._running.pop(event.request_id, None)
-        if reservation is None:
-            return
-        self._ledger.release(
-            reservation.endpoint, need=reservation.need, tokens=reservation.tokens, now=self._now
-        )
-        if isinstance(event, DeliveryFailed):
-            reservation.band.refund(reservation.flow, reservation.cost, reservation.lifts, self._guard)
+        item = self._waiting.items.get(event.request_id)
+        if item is None:
+            if self._running.gone(event, self._now):
+                self._evictor.ended(event.request_id, self._now)
+        elif not isinstance(event, Ended):
+            self._waiting.leave(item)
+            self._bands[item.request.priority].take(item, self._guard, self._now)
+
+    def _first_byte(self, request_id: int) -> None:
+        eviction = self._policy.eviction
+        if self._running.first_byte(request_id, self._now) and eviction and eviction.begun is Begun.SPARED:
+            # It has begun to answer, so it will not give way after all.
+            self._evictor.ended(request_id, self._now)
 
     def _endpoints_changed(self, event: EndpointsChanged) -> None:
         turnover = self._ledger.enlist(event.endpoints, self._now)
         if turnover is not None:
-            self._clocks.switch(pool_is_empty=not self._ledger.listed, now=self._now)
+            self._waiting.clocks.switch(pool_is_empty=not self._ledger.listed, now=self._now)
             self._bands.endpoints_changed(turnover)
 
     def _policy_changed(self, policy: FlowControlPolicy) -> None:
         self._policy = policy
+        self._drain.choice = policy.choice
         self._bands.adopt(policy, self._now)
 
-    # =============================================================== the drain pass
+    # ============================================================= coming and going
 
-    def _drain(self, budget: int, actions: list[Action]) -> int:
-        everywhere = self._ledger.full_room.views
-        for band in self._bands.in_order:
-            if not band.queued_requests or not (everywhere or band.queued_free):
-                continue
-            room = self._ledger.room(band.ceiling)
-            while budget > 0 and band.queued_requests:
-                ready = self._ready_lanes(band, room)
-                if not ready:
-                    break
-                budget = self._serve(band, room, ready, budget, actions)
-        return budget
+    def _drained(self, budget: int, actions: list[Action]) -> int:
+        if not (self._ledger.full_room.views or self._bands.queued_free) or not self._waiting.items:
+            return budget
 
-    def _ready_lanes(self, band: Band, room: Room) -> list[Lane]:
-        """The lanes with an item that may run now somewhere."""
-        views = room.views
-        ready = []
-        for lane in band.lanes.values():
-            if lane.need:
-                usable = (
-                    bool(views)
-                    if lane.eligible is None
-                    else not lane.eligible.keys().isdisjoint(views.keys())
-                )
-            else:
-                usable = bool(self._ledger.listed if lane.eligible is None else lane.eligible)
-            if usable:
-                ready.append(lane)
-        return ready
+        def skip(item: Item) -> bool:
+            return self._waiting.overdue_left and self._refuse_if_due(item, actions)
 
-    def _serve(self, band: Band, room: Room, ready: list[Lane], budget: int, actions: list[Action]) -> int:
-        """Decide items of the ready lanes until one of them may have become unready."""
-        views = room.views
-        while budget > 0:
-            lane, item = self._next(ready)
-            budget -= 1
-            if self._overdue_left and self._refuse_if_due(item, actions):
-                if not lane.items:
-                    break
-                continue
-            candidates = self._candidates(lane, room)
-            chosen = candidates[0]
-            if len(candidates) > 1:
-                chosen = self._guard.choose(self._policy.choice, candidates, item.request.facts)
-            endpoint = self._ledger.listed[chosen.spec.key]
-            self._dispatch(item, band, endpoint, actions)
-            if not lane.items or (lane.need and endpoint not in views):
-                break
-        return budget
+        def dispatch(decision: Decision) -> None:
+            self._dispatch(decision, actions)
 
-    @staticmethod
-    def _next(ready: list[Lane]) -> tuple[Lane, Item]:
-        """Whose turn it is among the ready lanes, which have work."""
-        best_lane, best = ready[0], ready[0].top()
-        for lane in ready[1:]:
-            top = lane.top()
-            if top[:2] < best[:2]:
-                best_lane, best = lane, top
-        flow = best[2].flow
-        if len(flow.queues) == 1:
-            return best_lane, best[2]
-        # Its turn it is; which of its requests goes is a matter of the flow's own order, over all ready lanes.
-        heads = [(lane, lane.head(flow)) for lane in ready if lane in flow.queues]
-        return min(heads, key=lambda pair: (pair[1].order_key, pair[1].view.sequence))
+        return self._drain.run(budget, CarryOut(skip, dispatch))
 
-    def _candidates(self, lane: Lane, room: Room) -> Sequence[EndpointView]:
-        if not lane.need:
-            usable = list(lane.eligible or self._ledger.listed.values())
-            answering = [each.view for each in usable if not self._ledger.is_shunned(each)]
-            return tuple(answering or [each.view for each in usable])
-        if lane.eligible is None:
-            return tuple(room.views.values())
-        return tuple(room.views[each] for each in lane.eligible if each in room.views)
+    def _dispatch(self, decision: Decision, actions: list[Action]) -> None:
+        item, band, endpoint, prefill = decision
+        now = self._now
+        self._waiting.leave(item)
+        cost = self._running.start(decision, now)
+        band.drain.count(now, cost)
+        waited_s = now - item.view.arrived_s
+        if item.expected_s is not None:
+            band.outlook.learn(estimated_s=item.expected_s, waited_s=waited_s, now=now)
+        actions.append(
+            Dispatch(
+                item.request.request_id,
+                endpoint.spec,
+                waited_s,
+                _entry(item),
+                None if prefill is None else prefill.spec,
+            )
+        )
 
-    def _dispatch(self, item: Item, band: Band, endpoint: Endpoint, actions: list[Action]) -> None:
-        request = item.request
-        self._forget(item)
-        cost = band.dispatch(item, endpoint, self._guard)
-        reservation = Reservation(item, band, endpoint, cost)
-        self._running[request.request_id] = reservation
-        self._ledger.reserve(endpoint, need=reservation.need, tokens=reservation.tokens, now=self._now)
-        band.drain.count(self._now)
-        actions.append(Dispatch(request.request_id, endpoint.spec, self._now - item.view.arrived_s))
+    def _settle_in(self, newcomer: Arrived, actions: list[Action]) -> None:
+        """A newcomer that has to wait may find no place, or no hope of its turn in time."""
+        item = self._waiting.items.get(newcomer.request_id)
+        if item is None:
+            return
+        band = self._bands[newcomer.priority]
+        item.position = self._prospects.queued_down_to(band) - 1
+        item.blocked_by = accounting.reason(item, band, self._bands, self._ledger)
+        # Estimates are held against what comes of them, which takes a few; an early refusal takes everybody's.
+        is_asked = (
+            self._policy.early_refusal is not EarlyRefusal.OFF or not item.view.sequence % _ESTIMATED_ONE_IN
+        )
+        if is_asked and self._ledger.listed and newcomer.need:
+            item.expected_s = self._prospects.wait_s(item, band, self._now)
+        verdict = caps.judge(item, self._bands, self._policy, most_victims=STEP)
+        match verdict:
+            case caps.Full():
+                reason = Reason.SATURATED if self._ledger.listed else Reason.NO_ENDPOINTS
+                self._refuse(item, reason, actions)
+            case caps.Fits() | caps.Displaces() if self._is_hopeless(item, band):
+                self._refuse(item, Reason.WOULD_EXPIRE, actions)
+            case caps.Fits():
+                pass
+            case caps.Displaces(victims, cause):
+                for victim in victims:
+                    self._refuse(victim, Reason.QUEUE_PRESSURE, actions)
+                self._displaced[cause] += len(victims)
+            case _:
+                assert_never(verdict)
+
+    def _is_hopeless(self, item: Item, band: Band) -> bool:
+        """Whether its budget will surely run out before its turn comes, and the policy wants that said at once."""
+        deadline_s, expected_s = item.view.deadline_s, item.expected_s
+        if self._policy.early_refusal is EarlyRefusal.OFF or deadline_s is None or expected_s is None:
+            return False
+        return expected_s > deadline_s - self._now and band.outlook.is_good(self._now)
+
+    def _make_way(self, policy: EvictionPolicy, actions: list[Action]) -> None:
+        """Evict running requests for the highest band that waits for room."""
+        running = self._running.requests
+        for each in demand(self._bands, self._ledger):
+            victims = self._evictor.decide(
+                policy,
+                priority=each.priority,
+                endpoints=each.endpoints,
+                running=running,
+                now=self._now,
+                wanted=each.requests,
+            )
+            for request_id in victims:
+                running[request_id].evicting = True
+                actions.append(Evict(request_id))
 
     # ================================================================ the refusals
 
     def _shut_down(self, budget: int, actions: list[Action]) -> int:
-        while budget > 0 and self._queued:
-            item = next(iter(self._queued.values()))
+        while budget > 0 and self._waiting.items:
+            item = next(iter(self._waiting.items.values()))
             self._refuse(item, Reason.SHUTTING_DOWN, actions)
             budget -= 1
         return budget
 
-    def _enforce_caps(self, newcomer: Arrived, actions: list[Action]) -> None:
-        item = self._queued.get(newcomer.request_id)
-        if item is None:
-            return
-        match caps.judge(item, self._bands, self._policy, most_victims=STEP):
-            case caps.Fits():
-                pass
-            case caps.Full():
-                reason = Reason.SATURATED if self._ledger.listed else Reason.NO_ENDPOINTS
-                self._refuse(item, reason, actions)
-            case caps.Displaces(victims):
-                for victim in victims:
-                    self._refuse(victim, Reason.QUEUE_PRESSURE, actions)
-
     def _refuse(self, item: Item, reason: Reason, actions: list[Action]) -> None:
-        band = self._bands[item.request.priority]
-        self._forget(item)
-        band.take(item, self._guard)
-        waited_s = self._now - item.view.arrived_s
-        retry_after_s = 1 if reason is Reason.SHUTTING_DOWN else self._retry_after_s(band)
-        actions.append(Refuse(item.request.request_id, reason, waited_s, retry_after_s))
-
-    def _retry_after_s(self, band: Band) -> int:
-        """What drains from this band or from one below it would go to this band first."""
-        rate = sum(each.drain.per_second(self._now) for each in self._bands if each.priority <= band.priority)
-        return retry_after_s(band.queued_requests + 1, rate)
-
-    def _forget(self, item: Item) -> None:
-        """The item leaves the controller's own tables, its bytes and its deadlines."""
-        sequence = item.view.sequence
-        del self._queued[item.request.request_id]
-        del self._by_sequence[sequence]
-        self._bands.queued_requests -= 1
-        self._bands.queued_bytes -= item.request.size_bytes
-        self._left += 1
-        if not (self._left % STEP and self._queued):
-            self._tidy_clocks()
-
-    def _tidy_clocks(self) -> None:
-        """Rebuild one deadline heap, if it is mostly of items that have left, from those who are still there.
-
-        Going through the dead, or doing both heaps in one call, would stall the loop.
-        """
-        waiting, count = self._by_sequence.items(), len(self._by_sequence)
-        clocks = self._clocks
-        if clocks.busy.is_bloated(count):
-            clocks.busy.rebuild(
-                [(each.busy_key_s, at) for at, each in waiting if each.busy_key_s is not None]
+        band, now = self._bands[item.request.priority], self._now
+        waited_s = now - item.view.arrived_s
+        if item.expected_s is not None and reason is Reason.TTL_EXPIRED:
+            band.outlook.learn_expiry(estimated_s=item.expected_s, waited_s=waited_s, now=now)
+        if reason is Reason.SHUTTING_DOWN:
+            retry_after_s = 1
+        else:
+            retry_after_s = band.outlook.retry_after_s(
+                estimated_s=self._prospects.return_s(item, band, self._now, self._policy.ttl_s),
+                sequence=item.view.sequence,
+                now=now,
             )
-        elif clocks.empty.is_bloated(count):
-            clocks.empty.rebuild(
-                [(each.empty_key_s, at) for at, each in waiting if each.empty_key_s is not None]
-            )
+        self._waiting.leave(item)
+        band.take(item, self._guard, now)
+        actions.append(Refuse(item.request.request_id, reason, waited_s, retry_after_s, _entry(item)))
 
     # ================================================================== the reading
 
     def statistics(self, now: float) -> Statistics:
         """A snapshot. `now` only ages what is queued; nothing changes."""
+        bands = self._bands
         return Statistics(
-            bands=tuple(band.statistics(now) for band in self._bands),
+            bands=tuple(
+                band.statistics(
+                    now,
+                    expected_wait_s=self._prospects.newcomers_wait_s(band, now),
+                    in_use=bands.is_used(band),
+                )
+                for band in bands
+            ),
             endpoints=self._ledger.statistics(),
-            queued_requests=self._bands.queued_requests,
-            queued_bytes=self._bands.queued_bytes,
+            queued_requests=bands.queued_requests,
+            queued_bytes=bands.queued_bytes,
             max_requests=self._policy.max_requests,
             max_bytes=self._policy.max_bytes,
-            running_requests=len(self._running),
-            lanes=self._bands.restricted_lanes(),
-            overflowed_flows=sum(len(band.overflowed) for band in self._bands),
+            running_requests=len(self._running.requests),
+            lanes=bands.restricted_lanes(),
+            overflowed_flows=sum(len(band.overflowed) for band in bands),
             idle_eligible_slot_s=self._idle_eligible_slot_s,
             ceiling_slot_s=self._ceiling_slot_s,
             policy_faults=dict(self._guard.faults),
-            retired_wait_s=self._bands.retired_wait_s(),
+            retired_wait_s=bands.retired_wait_s(),
+            estimate_errors=self._estimates.errors(),
+            evictions=EvictionStatistics(
+                issued=dict(self._evictor.issued),
+                confirmed=self._evictor.confirmed,
+                timed_out=self._evictor.timed_out,
+                outstanding=self._evictor.outstanding,
+            ),
+            displaced_requests=dict(self._displaced),
+            known_flows=sum(len(band.flows) + len(band.idle_flows) for band in bands),
+            known_models=len(self._estimates.models),
         )
+
+    def story(self, request_id: int, now: float) -> Story:
+        """What becomes of one request, and why: see `inspection`."""
+        return inspection.story(self, request_id, now)
 
     def check(self) -> None:
         """Work everything out from scratch and compare. Raises `BrokenPromiseError`; for tests."""
-        check_books(self._bands, self._queued)
-        by_sequence = {item.view.sequence: item for item in self._queued.values()}
-        if by_sequence != self._by_sequence:
-            raise BrokenPromiseError("the tables of queued requests differ")
-        reserved: dict[Endpoint, tuple[int, int]] = {}
-        for held in self._running.values():
-            requests, tokens = reserved.get(held.endpoint, (0, 0))
-            reserved[held.endpoint] = (requests + held.need, tokens + held.tokens)
-        check_ledger(self._ledger, reserved)
-        if not self._more_to_do and not self._draining:
-            check_served(self._bands, self._ledger, self._policy)
+        check(
+            self._bands,
+            self._ledger,
+            self._waiting,
+            self._running,
+            self._policy,
+            is_settled=not self._more_to_do and not self._draining,
+        )
+
+
+def _entry(item: Item) -> Entry | None:
+    return None if item.blocked_by is None else Entry(item.position, item.blocked_by)

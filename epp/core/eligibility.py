@@ -7,7 +7,7 @@ endpoints change, so a queued request follows the pool. Almost every request has
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,6 +58,60 @@ class Subset:
         return endpoint.address in self.entries or endpoint.host in self.entries
 
 
-Eligibility = AnyEndpoint | Subset
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """The endpoints that serve a model: those that declare it, and those that declare none.
+
+    With the empty name only the latter. Whoever makes these has to know which models are declared at all, or a client
+    could have as many lanes as it can think of names.
+    """
+
+    model: str
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no endpoint can ever be admitted."""
+        return False
+
+    def admits(self, endpoint: EndpointSpec) -> bool:
+        """Whether a request may use `endpoint`."""
+        return not endpoint.models or self.model in endpoint.models
+
+
+@dataclass(frozen=True, slots=True)
+class Both:
+    """The endpoints of a subset that serve a model."""
+
+    subset: Subset
+    serving: Serving
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no endpoint can ever be admitted."""
+        return self.subset.is_empty
+
+    def admits(self, endpoint: EndpointSpec) -> bool:
+        """Whether a request may use `endpoint`."""
+        return self.subset.admits(endpoint) and self.serving.admits(endpoint)
+
+
+Eligibility = AnyEndpoint | Subset | Serving | Both
 
 ANY = AnyEndpoint()
+
+
+def narrowed(wanted: Eligibility, serving: Serving | None) -> Eligibility:
+    """`wanted`, of which only those that serve a model; all of it if that doesn't matter."""
+    if serving is None:
+        return wanted
+    match wanted:
+        case AnyEndpoint():
+            return serving
+        case Subset():
+            return Both(wanted, serving)
+        case Serving():
+            return serving
+        case Both(subset, _):
+            return Both(subset, serving)
+        case _:
+            assert_never(wanted)

@@ -77,7 +77,7 @@ class EndpointView(NamedTuple):
     own_tokens: int
     """The charges of those, in tokens."""
     foreign_requests: int
-    """Requests on the engine that are not ours; 0 unless knowledge is fresh."""
+    """Requests on the engine that are not ours; 0 unless knowledge is fresh, or a stale sample goes on counting."""
     knowledge: Knowledge
     sample: EngineSample
     """The last sample; zeros while knowledge is unknown."""
@@ -94,6 +94,14 @@ class EndpointView(NamedTuple):
     def load(self) -> int:
         """Requests there now, as far as we know: our own and the foreign ones."""
         return self.own_requests + self.foreign_requests
+
+    @property
+    def request_limit(self) -> float | None:
+        """How many requests may be there whatever the detector: stated or learned, the lower; None if neither is."""
+        stated, learned = self.stated_limit, self.learned_limit
+        if learned is None:
+            return stated
+        return learned if stated is None else min(stated, learned)
 
 
 NO_SAMPLE = EngineSample(waiting=0, running=0, kv_utilization=0.0)

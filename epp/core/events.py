@@ -50,6 +50,14 @@ class Arrived(NamedTuple):
     """It needs a second endpoint, with room at the same moment, among these; None: it needs one only."""
 
 
+def forgetful(request: Arrived) -> Arrived:
+    """The same request without its `facts`."""
+    return Arrived._make((*request[:_FACTS], None, *request[_FACTS + 1 :]))
+
+
+_FACTS = Arrived._fields.index("facts")
+
+
 @dataclass(frozen=True, slots=True)
 class Cancelled:
     """The client or the gateway gave the request up, queued or running."""

@@ -69,7 +69,7 @@ class TokenFairness:
     def cost(self, item: ItemView, /) -> float:
         """Its tokens per weight, at least one."""
         tokens = self.input_cost * item.input_tokens + self.output_cost * item.output_tokens
-        return max(1.0, tokens) / item.weight
+        return (max(1.0, tokens)) / item.weight
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,6 +79,22 @@ class PolicyGuard:
             return 1.0
         return cost
 
+    def half_life_s(self, policy: FairnessPolicy) -> float:
+        """How fast leads are forgotten; never if the policy fails."""
+        try:
+            half_life_s = policy.half_life_s
+        except Exception as error:
+            self._fault(policy, type(error).__name__)
+            return inf
+        if half_life_s == inf:
+            return inf
+        if not self._is_number(policy, half_life_s):
+            return inf
+        if half_life_s <= 0:
+            self._fault(policy, "half-life not above 0")
+            return inf
+        return half_life_s
+
     def has_room(self, policy: CapacityPolicy, endpoint: EndpointView, ceiling: float) -> bool:
         """Whether one more request fits; by own accounting if the policy fails."""
         try:

@@ -11,10 +11,12 @@ from collections import deque
 from math import inf
 from typing import TYPE_CHECKING
 
+from epp.core.capacity import StalenessPolicy
 from epp.core.endpoint import NO_SAMPLE, EndpointView, Knowledge
 
 if TYPE_CHECKING:
     from epp.core.endpoint import EndpointSpec, EngineSample
+    from epp.core.learning import LearnedLimit
 
 ASK_AGAIN_S = 0.02
 """An endpoint is asked early at most this often, and less often while asking gains nothing."""
@@ -32,6 +34,9 @@ class Endpoint:
         "ask_pace_s",
         "foreign_requests",
         "knowledge",
+        "last_foreign_requests",
+        "learned",
+        "learned_limit",
         "listed",
         "own_requests",
         "own_tokens",
@@ -41,15 +46,20 @@ class Endpoint:
         "sample_sent_s",
         "spec",
         "stale_armed",
+        "stated_limit",
         "view",
     )
 
-    def __init__(self, spec: EndpointSpec) -> None:
+    def __init__(self, spec: EndpointSpec, stated_limit: int | None = None) -> None:
         self.spec = spec
+        self.stated_limit = stated_limit
+        self.learned: LearnedLimit | None = None
+        self.learned_limit: float | None = None
         self.listed = True
         self.own_requests = 0
         self.own_tokens = 0
         self.foreign_requests = 0
+        self.last_foreign_requests = 0
         self.knowledge = Knowledge.UNKNOWN
         self.sample = NO_SAMPLE
         self.sample_sent_s = -inf
@@ -62,10 +72,19 @@ class Endpoint:
         self._sent: deque[float] = deque(maxlen=_SENT_MEMORY)
         self.view = self.fresh_view()
 
-    def describe(self, spec: EndpointSpec) -> None:
-        """Take in what the pool's objects say of it now."""
+    def describe(self, spec: EndpointSpec, stated_limit: int | None) -> None:
+        """Take in what the pool's objects say of it now, and what the operator's rules make of that."""
         self.spec = spec
+        self.stated_limit = stated_limit
         self.view = self.fresh_view()
+
+    def restrict(self, learned_limit: float | None) -> bool:
+        """Put a learned limit in force, or none. Whether that changes anything."""
+        if learned_limit == self.learned_limit:
+            return False
+        self.learned_limit = learned_limit
+        self.view = self.fresh_view()
+        return True
 
     def add(self, requests: int, tokens: int, now: float) -> None:
         """Count what goes to it (positive) or what ended (negative)."""
@@ -85,6 +104,7 @@ class Endpoint:
             self._peaks.popleft()
         most = max(self.own_requests, self._peaks[0][0] if self._peaks else 0)
         self.foreign_requests = max(0, sample.waiting + sample.running - most)
+        self.last_foreign_requests = self.foreign_requests
         while self._sent and self._sent[0] <= sent_s:
             self._sent.popleft()
         self.sample = sample
@@ -93,10 +113,14 @@ class Endpoint:
         self.knowledge = Knowledge.FRESH
         self.view = self.fresh_view()
 
-    def forget(self) -> None:
-        """The sample is too old to be believed: only our own accounting counts from here."""
+    def forget(self, staleness: StalenessPolicy) -> None:
+        """The sample is too old to be believed; what it showed counts or doesn't."""
         self.knowledge = Knowledge.STALE
-        self.foreign_requests = 0
+        match staleness:
+            case StalenessPolicy.OWN_ACCOUNTING:
+                self.foreign_requests = 0
+            case StalenessPolicy.LAST_SAMPLE:
+                self.foreign_requests = self.last_foreign_requests
         self.view = self.fresh_view()
 
     def _remember_peak(self, now: float) -> None:
@@ -117,4 +141,6 @@ class Endpoint:
             self.sample,
             self.proven_requests,
             len(self._sent),
+            self.stated_limit,
+            self.learned_limit,
         )

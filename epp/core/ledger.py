@@ -6,6 +6,8 @@ Rules of this file:
   reservation ends, and finds its requests again should it come back.
 - `room` of a ceiling is always exact: every change of an endpoint re-evaluates it, so the drain pass never
   asks an endpoint that is full.
+- Endpoints stand in the order in which they joined, and in a room in the order in which they last came to have it.
+  Nothing else decides an order, so whoever restores these tables in their order goes on as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -14,8 +16,10 @@ from heapq import heappop, heappush
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
+from epp.core.capacity import staleness_of
 from epp.core.endpoint import Contact, Knowledge
 from epp.core.incarnation import ASK_AGAIN_S, Endpoint
+from epp.core.learning import LearnedLimit, LearnedLimits
 from epp.core.statistics import EndpointStatistics
 
 if TYPE_CHECKING:
@@ -110,6 +114,8 @@ class Ledger:
                 view=endpoint.view,
                 has_room=endpoint in self.full_room.views,
                 saturation=self._guard.saturation(self._policy.capacity, endpoint.view),
+                stated_limit=endpoint.stated_limit,
+                learned_limit=self._learned_limit(endpoint),
             )
             for endpoint in self.listed.values()
         )
@@ -121,6 +127,7 @@ class Ledger:
         wanted = {1.0, *ceilings}
         if policy is self._policy and wanted == self._rooms.keys():
             return
+        limits_changed = policy.limits != self._policy.limits
         self._policy = policy
         self.full_room.views.clear()
         # Highest first: who has no room below one ceiling has none below a lower one, whatever the policy says.
@@ -131,6 +138,11 @@ class Ledger:
             endpoint.stale_armed = False
             if endpoint.knowledge is Knowledge.FRESH:
                 self._arm(endpoint)
+            elif endpoint.knowledge is Knowledge.STALE:
+                endpoint.forget(staleness_of(policy.capacity))
+            if limits_changed:
+                endpoint.describe(endpoint.spec, policy.limits.limit(endpoint.spec))
+            self._restrict(endpoint)
             self._settle_room(endpoint, now)
         self.expire_knowledge(now)
 
@@ -162,7 +174,8 @@ class Ledger:
             if known is None:
                 known = self._known[spec.key] = Endpoint(spec)
             (described if spec.key in listed else joined).append(known)
-            known.describe(spec)
+            known.describe(spec, self._policy.limits.limit(spec))
+            self._restrict(known)
             known.listed = True
             listed[spec.key] = known
             self._settle_room(known, now)
@@ -180,6 +193,16 @@ class Ledger:
         self._settle_room(endpoint, now)
         self._drop_if_gone(endpoint)
 
+    def first_byte(self, endpoint: Endpoint, *, took_s: float, input_tokens: int, now: float) -> None:
+        """Learn from the time between a request's dispatch and the first of its response."""
+        policy = self._policy.learning
+        if policy is None or endpoint.learned is None:
+            return
+        load = endpoint.own_requests + endpoint.foreign_requests
+        endpoint.learned.observe(policy, load=load, took_s=took_s, input_tokens=input_tokens, now=now)
+        if self._restrict(endpoint):
+            self._settle_room(endpoint, now)
+
     def scraped(self, event: Scraped, now: float) -> None:
         """Take in what a scrape said. One that was sent before the last one, or of a stranger, is ignored."""
         endpoint = self.listed.get(event.key)
@@ -189,6 +212,9 @@ class Ledger:
         if event.sample is not None:
             endpoint.learn(event.sample, sent_s=event.sent_s, received_s=min(event.received_s, now))
             self._arm(endpoint)
+        learned = endpoint.learned
+        if learned is not None and learned.give_up(own_requests=endpoint.own_requests, now=now):
+            self._restrict(endpoint)
         self._note_contact(endpoint, event.contact, now)
         self._settle_room(endpoint, now)
         if endpoint in self.full_room.views:
@@ -209,7 +235,7 @@ class Ledger:
             if endpoint.knowledge is not Knowledge.FRESH:
                 continue
             if self._stale_at_s(endpoint) <= now:
-                endpoint.forget()
+                endpoint.forget(staleness_of(self._policy.capacity))
                 self._settle_room(endpoint, now)
             else:
                 self._arm(endpoint)
@@ -267,6 +293,19 @@ class Ledger:
 
     # ------------------------------------------------------------------ inside
 
+    def _restrict(self, endpoint: Endpoint) -> bool:
+        """Whether another learned limit is in force now. Without a policy what was learned stays, and rests."""
+        policy = self._policy.learning
+        if policy is not None and endpoint.learned is None:
+            endpoint.learned = LearnedLimit(policy)
+        if policy is None or endpoint.learned is None or policy.mode is not LearnedLimits.ON:
+            return endpoint.restrict(None)
+        return endpoint.restrict(endpoint.learned.in_force(policy))
+
+    def _learned_limit(self, endpoint: Endpoint) -> float | None:
+        policy = self._policy.learning
+        return None if policy is None or endpoint.learned is None else endpoint.learned.bounded(policy)
+
     def _stale_at_s(self, endpoint: Endpoint) -> float:
         return endpoint.sample_received_s + self._policy.staleness_s
 
@@ -278,19 +317,15 @@ class Ledger:
             heappush(self._stale, (self._stale_at_s(endpoint), self._armed, endpoint))
 
     def _settle_room(self, endpoint: Endpoint, now: float) -> None:
-        view = endpoint.view
-        has_room = endpoint.listed and not self.is_shunned(endpoint)
+        view, guard, capacity = endpoint.view, self._guard, self._policy.capacity
+        has_room = endpoint.listed and not (self._refusing and self.is_shunned(endpoint))
         for room in self._rooms.values():
-            has_room = has_room and self._guard.has_room(self._policy.capacity, view, room.ceiling)
+            has_room = has_room and guard.has_room(capacity, view, room.ceiling)
             if has_room:
                 room.views[endpoint] = view
             else:
                 room.views.pop(endpoint, None)
-        if (
-            endpoint.listed
-            and endpoint not in self.full_room.views
-            and self._guard.renewable(self._policy.capacity, view)
-        ):
+        if endpoint.listed and endpoint not in self.full_room.views and guard.renewable(capacity, view):
             if endpoint not in self._spent:
                 self._spent[endpoint] = None
                 endpoint.ask_at_s = max(endpoint.ask_at_s, now + endpoint.ask_pace_s)

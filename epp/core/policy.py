@@ -31,7 +31,6 @@ class ItemView(NamedTuple):
     deadline_s: float | None
     """Arrival plus waiting budget; None without one."""
     size_bytes: int
-    facts: object
     input_tokens: int = 1
     """Counted or estimated, as is the output; after the end, as it turned out."""
     output_tokens: int = 0
@@ -43,7 +42,7 @@ class ItemView(NamedTuple):
     @property
     def charge_tokens(self) -> int:
         """What it takes altogether, at least 1."""
-        return max(1, self.input_tokens + self.output_tokens)
+        return self.input_tokens + self.output_tokens or 1
 
 
 class OrderingPolicy(Protocol):
@@ -73,8 +72,8 @@ class FairnessPolicy(Protocol):
     def cost(self, item: ItemView, /) -> float:
         """How far this dispatch moves the flow's tag; at least 0. Fallback: 1.
 
-        Asked twice: at dispatch, with the estimated tokens, and at the end with those that it took. The difference
-        is settled as if the second answer had been charged in the first place.
+        Asked twice: when it is queued, with the estimated tokens, and at the end with those that it took. The
+        difference is settled as if the second answer had been charged in the first place.
         """
 
     @property

@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 class WaitAccount:
     """Queued seconds of one band by reason. Attributes rather than a mapping: it is written at every event."""
 
-    __slots__ = ("ceiling", "higher_priority", "ineligible", "no_endpoint", "no_room", "same_band")
+    __slots__ = (
+        "ceiling",
+        "flow_cap",
+        "higher_priority",
+        "ineligible",
+        "no_endpoint",
+        "no_room",
+        "same_band",
+    )
 
     def __init__(self) -> None:
         self.higher_priority = 0.0
@@ -23,6 +31,7 @@ class WaitAccount:
         self.no_endpoint = 0.0
         self.ineligible = 0.0
         self.ceiling = 0.0
+        self.flow_cap = 0.0
 
     def by_reason(self) -> Mapping[WaitReason, float]:
         """A snapshot."""

@@ -11,19 +11,31 @@ from dataclasses import dataclass, field
 from functools import partial
 from heapq import heappop, heappush
 from random import Random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from epp.core.actions import Dispatch, Refuse, ScrapeNow, WakeAt
+from epp.core.actions import Dispatch, Evict, Refuse, ScrapeNow, WakeAt
 from epp.core.endpoint import EngineSample
-from epp.core.events import Arrived, Cancelled, Ended, EndpointsChanged, Scraped, Tick
+from epp.core.events import Cancelled, Ended, EndpointsChanged, Scraped, Tick
+from tests.core.building import request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from epp.core.actions import Action
     from epp.core.endpoint import EndpointSpec
     from epp.core.events import Event
-    from tests.core.oracle import Oracle
+    from tests.core.naive import Waiting
+
+
+class Controlled(Protocol):
+    """A controller, and who waits in it: an oracle, or somebody who only looks on."""
+
+    @property
+    def queued(self) -> Mapping[int, Waiting]:
+        """By id."""
+
+    def handle(self, event: Event, now: float, /) -> list[Action]:
+        """The controller's."""
 
 
 @dataclass(slots=True, eq=False)
@@ -56,7 +68,7 @@ class World:
 
     def __init__(
         self,
-        oracle: Oracle,
+        oracle: Controlled,
         engines: list[Engine],
         *,
         seed: int = 1,
@@ -132,7 +144,7 @@ class World:
         """A client sends a request that keeps an engine busy for `service_s`."""
         self._last_id += 1
         self._service_s[self._last_id] = service_s
-        self.tell(Arrived(self._last_id, priority, tenant, 100, **fields))  # type: ignore[arg-type]
+        self.tell(request(self._last_id, priority, tenant, size_bytes=100, **fields))
         return self._last_id
 
     def cancel(self, request_id: int) -> None:
@@ -157,6 +169,8 @@ class World:
                 self._scrape(self.engines[key])
             case WakeAt(at_s):
                 self._wake_s = at_s
+            case Evict():
+                pass
 
     # ---------------------------------------------------------- towards the engines
 

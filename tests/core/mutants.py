@@ -7,6 +7,7 @@ real code, so what turns it red is the mutant.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +17,7 @@ from epp.core.capacity import ConcurrencyDetector, UtilizationDetector
 from tests.core import scenarios
 from tests.core.building import policy
 from tests.core.policies import (
+    BY_TOKENS,
     ODD_ORDER,
     BrokenCapacity,
     BrokenChoice,
@@ -73,6 +75,35 @@ RISING = storms(policy(capacity=ConcurrencyDetector(max_concurrency=4), ceiling=
 RANKED = storms(policy(capacity=ConcurrencyDetector(max_concurrency=4), ceiling=RankCeiling(0.25)))
 CROWDED = storms(policy(max_flows=2, max_lanes=2), subset_share=0.6)
 RESTLESS = storms(policy(ttl_s=1.0, hold_s=0.5), weights={"empty": 3.0, "endpoints": 6.0})
+FAIR = storms(
+    policy(capacity=ConcurrencyDetector(max_concurrency=2), default_band=BY_TOKENS),
+    priorities=(0, 0, 0, 5),
+    tenants=("ada", "bob", "cyd", "dee", "eve", "fay"),
+    ttls_s=(None, 8.0),
+    shares=(0.5, 1.0, 4.0),
+    actuals=(1, 5, 50, 500),
+    weights={"end": 30.0, "endpoints": 0.5, "fail": 3.0},
+)
+IN_FLIGHT = storms(
+    policy(
+        capacity=ConcurrencyDetector(max_concurrency=3),
+        default_band=replace(BY_TOKENS, flow_max_in_flight=2),
+    ),
+    priorities=(0, 0, 5),
+    tenants=("ada", "bob", "cyd"),
+    ttls_s=(None, 8.0),
+    actuals=(1, 5, 50),
+    weights={"end": 30.0},
+)
+FAT = storms(
+    policy(
+        capacity=ConcurrencyDetector(max_concurrency=2),
+        default_band=replace(BY_TOKENS, max_requests=8, max_bytes=9000, flow_max_requests=2),
+        max_requests=12,
+    ),
+    sizes=(0, 10, 1000, 4000),
+    weights={"end": 30.0},
+)
 BURSTS = storms(policy(), weights={"burst": 1.0, "empty": 1.0}, ttls_s=(1.0,))
 
 SCRAPING_DIES = scenarios.scraping_dies

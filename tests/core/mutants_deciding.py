@@ -8,16 +8,23 @@ from typing import Any
 import pytest
 
 from epp.core import Controller
-from epp.core.band import Band, Lane
+from epp.core.band import Band
 from epp.core.bands import Bands
 from epp.core.capacity import UtilizationDetector
+from epp.core.drainpass import Decision, DrainPass
 from epp.core.endpoint import Knowledge
-from epp.core.events import Arrived, Ended
+from epp.core.events import Arrived, DeliveryFailed, Ended
+from epp.core.flow import Flow
 from epp.core.guard import PolicyGuard
 from epp.core.incarnation import Endpoint
+from epp.core.lane import Lane
 from epp.core.ledger import Ledger
+from epp.core.running import Running
+from epp.core.virtualtime import VirtualTimes
 from tests.core import scenarios, turns
 from tests.core.mutants import (
+    FAIR,
+    IN_FLIGHT,
     PLAIN,
     RANKED,
     RESTLESS,
@@ -39,9 +46,9 @@ def newcomer_overtakes(patch: pytest.MonkeyPatch) -> None:
 
     def barge(self: Controller, event: Arrived, actions: list[Any]) -> None:
         arrived(self, event, actions)
-        item, band = self._queued[event.request_id], self._bands[event.priority]
+        item, band = self._waiting.items[event.request_id], self._bands[event.priority]
         for endpoint in list(self._ledger.room(band.ceiling).views)[:1]:
-            self._dispatch(item, band, endpoint, actions)
+            self._dispatch(Decision(item, band, endpoint, None), actions)
 
     patch.setattr(Controller, "_arrived", barge)
 
@@ -55,23 +62,25 @@ def last_come_first_served(patch: pytest.MonkeyPatch) -> None:
 @trap(PLAIN)
 def lower_band_first(patch: pytest.MonkeyPatch) -> None:
     """The drain pass looks at the lowest band first."""
-    drain = Controller._drain
+    run = DrainPass.run
 
-    def upside_down(self: Controller, budget: int, actions: list[Any]) -> int:
+    def upside_down(self: DrainPass, budget: int, carry_out: Any) -> int:
         right, self._bands.in_order = self._bands.in_order, self._bands.in_order[::-1]
         try:
-            return drain(self, budget, actions)
+            return run(self, budget, carry_out)
         finally:
             self._bands.in_order = right
 
-    patch.setattr(Controller, "_drain", upside_down)
+    patch.setattr(DrainPass, "run", upside_down)
 
 
 @trap(RISING)
 def ceilings_may_rise_downwards(patch: pytest.MonkeyPatch) -> None:
     """A lower band gets more room than a higher one because the policy says so."""
     patch.setattr(
-        PolicyGuard, "ceilings", lambda self, ceiling, priorities: list(ceiling.ceilings(priorities))
+        PolicyGuard,
+        "ceilings",
+        lambda self, ceiling, priorities: list(ceiling.ceilings(priorities))[: len(priorities)],
     )
 
 
@@ -83,7 +92,7 @@ def arrival_decides_between_lanes(patch: pytest.MonkeyPatch) -> None:
         best = min(ready, key=lambda lane: lane.top()[:2])
         return best, best.top()[2]
 
-    patch.setattr(Controller, "_next", staticmethod(by_arrival))
+    patch.setattr(DrainPass, "_next", staticmethod(by_arrival))
 
 
 @trap(PLAIN)
@@ -121,7 +130,7 @@ def stale_is_full(patch: pytest.MonkeyPatch) -> None:
 @trap(PLAIN)
 def only_arrivals_and_ends_drain(patch: pytest.MonkeyPatch) -> None:
     """A lost wake-up: endpoints and scrapes change what is possible, and nobody looks."""
-    drain, apply = Controller._drain, Controller._apply
+    drained, apply = Controller._drained, Controller._apply
 
     def remember(self: Controller, event: Any, actions: list[Any]) -> None:
         seen[id(self)] = event
@@ -129,22 +138,22 @@ def only_arrivals_and_ends_drain(patch: pytest.MonkeyPatch) -> None:
 
     def seldom(self: Controller, budget: int, actions: list[Any]) -> int:
         busy = isinstance(seen[id(self)], Arrived | Ended)
-        return drain(self, budget, actions) if busy else budget
+        return drained(self, budget, actions) if busy else budget
 
     seen: dict[int, Any] = {}
     patch.setattr(Controller, "_apply", remember)
-    patch.setattr(Controller, "_drain", seldom)
+    patch.setattr(Controller, "_drained", seldom)
 
 
 @trap(PLAIN)
 def one_decision_per_call(patch: pytest.MonkeyPatch) -> None:
     """The drain pass stops after one dispatch."""
-    drain = Controller._drain
-
-    def once(self: Controller, budget: int, actions: list[Any]) -> int:
-        return budget - 1 + drain(self, min(budget, 1), actions)
-
-    patch.setattr(Controller, "_drain", once)
+    run = DrainPass.run
+    patch.setattr(
+        DrainPass,
+        "run",
+        lambda self, budget, carry_out: budget - 1 + run(self, min(budget, 1), carry_out),
+    )
 
 
 @trap(RANKED)
@@ -243,20 +252,20 @@ def a_flap_forgets_what_runs(patch: pytest.MonkeyPatch) -> None:
 @trap(turns.returning)
 def idling_banks_credit(patch: pytest.MonkeyPatch) -> None:
     """A flow that comes back keeps its old tag."""
-    wake = Band._wake
+    wake = Flow.wake
 
-    def no_lift(self: Band, flow: Any, lane: Lane) -> None:
-        tag, lifts = flow.tag, flow.lifts
-        wake(self, flow, lane)
-        flow.tag, flow.lifts = tag, lifts
+    def no_lift(self: Flow, *args: Any, **kwargs: Any) -> None:
+        tag = self.tag
+        wake(self, *args, **kwargs)
+        self.tag = tag
 
-    patch.setattr(Band, "_wake", no_lift)
+    patch.setattr(Flow, "wake", no_lift)
 
 
 @trap(turns.narrow)
 def one_virtual_time_per_band(patch: pytest.MonkeyPatch) -> None:
     """The fast endpoint's time counts on the slow one as well."""
-    patch.setattr(Band, "virtual", lambda self, endpoint: self.latest_virtual)
+    patch.setattr(VirtualTimes, "_start_of", lambda self, lane: (self.latest, self.latest_at))
 
 
 @trap(turns.one_at_a_time)
@@ -264,9 +273,9 @@ def a_tag_is_dropped_when_its_flow_idles(patch: pytest.MonkeyPatch) -> None:
     """Who sends one at a time starts afresh each time."""
     rest = Band._rest
 
-    def forget(self: Band, flow: Any) -> None:
-        rest(self, flow)
-        self.idle_flows.clear()
+    def forget(self: Band, flow: Flow, now: float) -> None:
+        rest(self, flow, now)
+        flow.home = None
 
     patch.setattr(Band, "_rest", forget)
 
@@ -274,30 +283,98 @@ def a_tag_is_dropped_when_its_flow_idles(patch: pytest.MonkeyPatch) -> None:
 @trap(turns.joining_endpoint)
 def a_new_endpoint_starts_at_zero(patch: pytest.MonkeyPatch) -> None:
     """Virtual time of an endpoint that joins begins at 0."""
-    changed = Band.endpoints_changed
+    changed = VirtualTimes.endpoints_changed
     patch.setattr(
-        Band,
+        VirtualTimes,
         "endpoints_changed",
-        lambda self, count, *, joined, left: changed(self, count, joined=(), left=left),
+        lambda self, *, joined, left: changed(self, joined=(), left=left),
     )
 
 
 @trap(turns.failing)
 def a_failed_delivery_keeps_its_charge(patch: pytest.MonkeyPatch) -> None:
     """DeliveryFailed releases the slot and forgets the turn."""
-    patch.setattr(Band, "refund", lambda self, flow, cost, lifts, guard: None)
+    correction = Running._correction
+    patch.setattr(
+        Running,
+        "_correction",
+        lambda self, held, event, now: (
+            0.0 if isinstance(event, DeliveryFailed) else correction(self, held, event, now)
+        ),
+    )
 
 
 @trap(turns.lifted)
 def a_refund_ignores_the_lift(patch: pytest.MonkeyPatch) -> None:
     """Charges from before the last lift are given back on top of it."""
-    refund = Band.refund
-    patch.setattr(
-        Band, "refund", lambda self, flow, cost, lifts, guard: refund(self, flow, cost, flow.lifts, guard)
-    )
+    settle = Flow.settle
+    patch.setattr(Flow, "settle", lambda self, correction, epoch: settle(self, correction, self.epoch))
 
 
 @trap(turns.joining_endpoint)
 def every_dispatch_is_free(patch: pytest.MonkeyPatch) -> None:
     """Nothing is charged, so nobody's turn ever passes."""
     patch.setattr(PolicyGuard, "fairness_cost", lambda self, fairness, item: 0.0)
+
+
+@trap(FAIR)
+def settlements_are_forgotten(patch: pytest.MonkeyPatch) -> None:
+    """What was estimated is what is charged, whatever it turned out to be."""
+    patch.setattr(Flow, "settle", lambda self, correction, epoch: False)
+
+
+@trap(FAIR)
+def a_settlement_leaves_the_queue_as_it_is(patch: pytest.MonkeyPatch) -> None:
+    """The tag is corrected, and whoever is queued already keeps the turn of before."""
+    settle = Flow.settle
+
+    def silent(self: Flow, correction: float, epoch: int) -> bool:
+        settle(self, correction, epoch)
+        return False
+
+    patch.setattr(Flow, "settle", silent)
+
+
+@trap(FAIR)
+def refunds_are_clamped_to_virtual_time(patch: pytest.MonkeyPatch) -> None:
+    """A refund never puts a flow before the band's present, so who queues little loses it."""
+    ended = Band.ended
+
+    def clamp(self: Band, held: Any, guard: Any, *, correction: float, now: float) -> None:
+        lead = held.flow.tag - self.virtual.latest
+        ended(self, held, guard, correction=max(correction, min(0.0, -lead)), now=now)
+
+    patch.setattr(Band, "ended", clamp)
+
+
+@trap(FAIR)
+def weights_are_forgotten_at_the_end(patch: pytest.MonkeyPatch) -> None:
+    """The charge is divided by the weight, its correction is not."""
+    correction = Running._correction
+    patch.setattr(
+        Running,
+        "_correction",
+        lambda self, held, event, now: correction(self, held, event, now) * held.view.weight,
+    )
+
+
+@trap(IN_FLIGHT)
+def a_cap_in_flight_closes_nothing(patch: pytest.MonkeyPatch) -> None:
+    """As many of a flow run as find room."""
+    patch.setattr(Band, "_is_at_cap", lambda self, flow: False)
+
+
+@trap(IN_FLIGHT)
+def a_cap_in_flight_opens_never(patch: pytest.MonkeyPatch) -> None:
+    """A flow that was at its cap stays closed though one of its requests has ended."""
+
+    def forgetful(self: Band, flow: Flow, guard: Any, now: float) -> None:
+        return None
+
+    patch.setattr(Band, "_release", forgetful)
+
+
+@trap(IN_FLIGHT)
+def a_cap_in_flight_banks_credit(patch: pytest.MonkeyPatch) -> None:
+    """A flow comes back from its cap with the tag that it had, not as if it had been idle."""
+    patch.setattr(Band, "_start", lambda self, flow, lane, guard, now: None)

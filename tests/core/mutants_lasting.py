@@ -15,10 +15,24 @@ from epp.core.clocks import DeadlineHeap, WaitClocks
 from epp.core.endpoint import EndpointView
 from epp.core.events import Arrived, Cancelled, DeliveryFailed
 from epp.core.guard import PolicyGuard
+from epp.core.hoards import Hoards
 from epp.core.incarnation import Endpoint
 from epp.core.ledger import Ledger
+from epp.core.outlook import Outlook
+from epp.core.statistics import DisplacedBy
+from epp.core.waitingroom import WaitingRoom
 from tests.core.building import LeastLoaded
-from tests.core.mutants import BURSTS, CAPPED, CROWDED, PLAIN, RESTLESS, broken_choice, broken_detector, trap
+from tests.core.mutants import (
+    BURSTS,
+    CAPPED,
+    CROWDED,
+    FAT,
+    PLAIN,
+    RESTLESS,
+    broken_choice,
+    broken_detector,
+    trap,
+)
 
 # -------------------------------------------------------------------------------- 6: exactly one end
 
@@ -50,25 +64,24 @@ def deadlines_wake_nobody(patch: pytest.MonkeyPatch) -> None:
 @trap(RESTLESS)
 def clocks_restart_when_the_pool_changes(patch: pytest.MonkeyPatch) -> None:
     """Whoever waits gets his full budget again each time the pool empties or fills."""
-    switch = WaitClocks.switch
     changed = Controller._endpoints_changed
 
     def restart(self: Controller, event: Any) -> None:
-        was_empty = self._clocks.pool_is_empty
-        spent = (self._clocks.busy_key(self._now), self._clocks.empty_key(self._now))
+        room = self._waiting
+        was_empty = room.clocks.pool_is_empty
+        spent = (room.clocks.busy_key(self._now), room.clocks.empty_key(self._now))
         changed(self, event)
-        if self._clocks.pool_is_empty is was_empty:
+        if room.clocks.pool_is_empty is was_empty:
             return
-        self._clocks.busy, self._clocks.empty = DeadlineHeap(), DeadlineHeap()
-        for sequence, item in self._by_sequence.items():
+        room.clocks.busy, room.clocks.empty = DeadlineHeap(), DeadlineHeap()
+        for sequence, item in room.by_sequence.items():
             if item.busy_key_s is not None:
                 item.busy_key_s = max(item.busy_key_s, spent[0] + 1.0)
-                self._clocks.busy.add(item.busy_key_s, sequence)
+                room.clocks.busy.add(item.busy_key_s, sequence)
             if item.empty_key_s is not None:
                 item.empty_key_s = max(item.empty_key_s, spent[1] + 0.5)
-                self._clocks.empty.add(item.empty_key_s, sequence)
+                room.clocks.empty.add(item.empty_key_s, sequence)
 
-    del switch
     patch.setattr(Controller, "_endpoints_changed", restart)
 
 
@@ -90,7 +103,7 @@ def the_cancelled_stay_queued(patch: pytest.MonkeyPatch) -> None:
     gone = Controller._gone
 
     def linger(self: Controller, event: Any) -> None:
-        if event.request_id not in self._queued:
+        if event.request_id not in self._waiting.items:
             gone(self, event)
 
     patch.setattr(Controller, "_gone", linger)
@@ -99,13 +112,13 @@ def the_cancelled_stay_queued(patch: pytest.MonkeyPatch) -> None:
 @trap(PLAIN)
 def the_cancelled_keep_their_bytes(patch: pytest.MonkeyPatch) -> None:
     """Half a zombie: the request has left its lane, its bytes are still counted."""
-    forget = Controller._forget
+    leave = WaitingRoom.leave
 
-    def heavy(self: Controller, item: Any) -> None:
-        forget(self, item)
+    def heavy(self: WaitingRoom, item: Any) -> None:
+        leave(self, item)
         self._bands.queued_bytes += item.request.size_bytes // 2
 
-    patch.setattr(Controller, "_forget", heavy)
+    patch.setattr(WaitingRoom, "leave", heavy)
 
 
 @trap(PLAIN)
@@ -114,7 +127,7 @@ def a_failed_delivery_keeps_its_slot(patch: pytest.MonkeyPatch) -> None:
     gone = Controller._gone
 
     def hold(self: Controller, event: Any) -> None:
-        if not (isinstance(event, DeliveryFailed) and event.request_id in self._running):
+        if not (isinstance(event, DeliveryFailed) and event.request_id in self._running.requests):
             gone(self, event)
 
     patch.setattr(Controller, "_gone", hold)
@@ -126,7 +139,7 @@ def a_running_request_cannot_be_cancelled(patch: pytest.MonkeyPatch) -> None:
     gone = Controller._gone
 
     def deaf(self: Controller, event: Any) -> None:
-        if not (isinstance(event, Cancelled) and event.request_id in self._running):
+        if not (isinstance(event, Cancelled) and event.request_id in self._running.requests):
             gone(self, event)
 
     patch.setattr(Controller, "_gone", deaf)
@@ -155,7 +168,7 @@ def caps_come_before_the_pass(patch: pytest.MonkeyPatch) -> None:
 
     def early(self: Controller, event: Arrived, actions: list[Any]) -> None:
         arrived(self, event, actions)
-        self._enforce_caps(event, actions)
+        self._settle_in(event, actions)
 
     patch.setattr(Controller, "_arrived", early)
 
@@ -163,7 +176,7 @@ def caps_come_before_the_pass(patch: pytest.MonkeyPatch) -> None:
 @trap(CAPPED)
 def nobody_minds_the_caps(patch: pytest.MonkeyPatch) -> None:
     """Queues grow without bound."""
-    patch.setattr(Controller, "_enforce_caps", lambda self, newcomer, actions: None)
+    patch.setattr(caps, "judge", lambda newcomer, bands, rules, **limits: caps.Fits())
 
 
 @trap(CAPPED)
@@ -190,7 +203,8 @@ def some_give_way_in_vain(patch: pytest.MonkeyPatch) -> None:
         lower = [
             item for each in bands.below(bands[newcomer.request.priority]) for item in each.newest_first()
         ]
-        return Displaces(tuple(lower)) if isinstance(verdict, Full) and lower else verdict
+        displaces = Displaces(tuple(lower), DisplacedBy.HIGHER_PRIORITY)
+        return displaces if isinstance(verdict, Full) and lower else verdict
 
     patch.setattr(caps, "judge", greedy)
 
@@ -208,7 +222,7 @@ def one_more_gives_way_than_needed(patch: pytest.MonkeyPatch) -> None:
             item for each in bands.below(bands[newcomer.request.priority]) for item in each.newest_first()
         ]
         others = [item for item in lower if item not in verdict.victims]
-        return Displaces((*verdict.victims, *others[:1]))
+        return Displaces((*verdict.victims, *others[:1]), verdict.cause)
 
     patch.setattr(caps, "judge", generous)
 
@@ -229,6 +243,33 @@ def every_tenant_gets_a_flow(patch: pytest.MonkeyPatch) -> None:
 def every_subset_gets_a_lane(patch: pytest.MonkeyPatch) -> None:
     """The cap on lanes is forgotten."""
     patch.setattr(Bands, "restricted_lanes", lambda self: 0)
+
+
+@trap(FAT)
+def a_full_band_refuses_the_newcomer(patch: pytest.MonkeyPatch) -> None:
+    """Whoever holds most of a full band keeps it."""
+    patch.setattr(caps, "_from_fattest", lambda *question: Full())
+
+
+@trap(FAT)
+def any_flow_gives_way(patch: pytest.MonkeyPatch) -> None:
+    """It is not the flow that holds most that gives way."""
+    patch.setattr(
+        Hoards, "largest", lambda self, flows, shortage, count: min(flows, key=lambda f: f.queued_requests)
+    )
+
+
+@trap(FAT)
+def the_oldest_of_the_fattest_give_way(patch: pytest.MonkeyPatch) -> None:
+    """Of the flow that holds most, the one that waits longest gives way."""
+    newest_of = Band.newest_of
+    patch.setattr(Band, "newest_of", lambda self, flow: iter(list(newest_of(self, flow))[::-1]))
+
+
+@trap(FAT)
+def a_flow_may_queue_what_it_likes(patch: pytest.MonkeyPatch) -> None:
+    """A flow's own cap on queued requests is forgotten."""
+    patch.setattr(caps, "_fills_flow", lambda newcomer, band: False)
 
 
 # -------------------------------------------------------------------------------- 10: fails soft
@@ -269,7 +310,7 @@ def every_ceiling_is_asked_by_itself(patch: pytest.MonkeyPatch) -> None:
 @trap(CAPPED)
 def come_again_at_once(patch: pytest.MonkeyPatch) -> None:
     """A refused client is told to come again in 0 s."""
-    patch.setattr("epp.core.controller.retry_after_s", lambda ahead, per_second: 0)
+    patch.setattr(Outlook, "retry_after_s", lambda self, **what: 0)
 
 
 @trap(PLAIN)
@@ -282,4 +323,4 @@ def waiting_is_explained_twice(patch: pytest.MonkeyPatch) -> None:
             band.waits.no_room += elapsed_s * band.queued_requests
         return accrue(each, books, elapsed_s)
 
-    patch.setattr(controller_module, "accrue", double)
+    patch.setattr(accounting, "accrue", double)

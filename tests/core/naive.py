@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from itertools import islice
 from math import inf
+from sys import float_info
 from typing import TYPE_CHECKING, Any
 
 from epp.core.capacity import ConcurrencyDetector, ConcurrencyMode, UtilizationDetector
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
 
     from epp.core.endpoint import EndpointSpec
     from epp.core.events import Arrived, Scraped
-    from epp.core.policy import CeilingPolicy, FlowControlPolicy
+    from epp.core.policy import BandPolicy, CeilingPolicy, FlowControlPolicy
+    from tests.core.tags import LaneKey
 
-HUGE = 1e308
+MOST_REMEMBERED = 4096
+"""Dispatches since the last sample, that are remembered one by one."""
+HUGE = float_info.max
 """Beyond it a number is no float any more."""
 
 
@@ -33,6 +37,9 @@ class Waiting:
     request: Arrived
     sequence: int
     arrived_s: float
+    flow: str
+    lane: LaneKey
+    view: ItemView
     order_key: float
     busy_until_s: float
     empty_until_s: float
@@ -44,8 +51,13 @@ class Site:
 
     spec: EndpointSpec
     since_s: float
+    stated: int | None = None
+    """The operator's limit on its requests."""
     listed: bool = True
-    holds: dict[int, Arrived] = field(default_factory=dict)
+    refuses: bool = False
+    """Nobody listened there when it was last scraped."""
+    holds: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """(need, tokens) of every request of ours there."""
     history: list[tuple[float, int]] = field(default_factory=list)
     """(from when, how many of ours were in flight), oldest first."""
     sample: EngineSample | None = None
@@ -63,12 +75,12 @@ class Site:
     @property
     def own(self) -> int:
         """Our requests there, those without a body aside."""
-        return sum([request.need for request in self.holds.values()])
+        return sum([need for need, _ in self.holds.values()])
 
     @property
     def tokens(self) -> int:
         """Their charges."""
-        return sum([charge_tokens(request) for request in self.holds.values() if request.need])
+        return sum([tokens for need, tokens in self.holds.values() if need])
 
     @property
     def is_fresh(self) -> bool:
@@ -85,8 +97,18 @@ class Site:
         ends = [start for start, _ in self.history[1:]] + [inf]
         return max(count for (_, count), end in zip(self.history, ends, strict=True) if end >= moment_s)
 
-    def record(self, now: float) -> None:
-        """Something came or went."""
+    def take(self, request: Arrived, tokens: int, now: float) -> None:
+        """One of ours is sent there."""
+        self.holds[request.request_id] = (request.need, tokens)
+        if request.need:
+            self.history.append((now, self.own))
+            self.sent_log.append(now)
+            if self.is_fresh:
+                self.proven = self.own
+
+    def give_back(self, request_id: int, now: float) -> None:
+        """One of ours has ended."""
+        del self.holds[request_id]
         self.history.append((now, self.own))
 
     def learn(self, scrape: Scraped, now: float) -> None:
@@ -114,7 +136,8 @@ class Site:
             knowledge,
             self.sample or NO_SAMPLE,
             self.proven,
-            len(self.sent_log),
+            min(len(self.sent_log), MOST_REMEMBERED),
+            self.stated,
         )
 
 
@@ -126,10 +149,12 @@ def share(limit: float, ceiling: float) -> float:
 def has_room(policy: FlowControlPolicy, site: Site, ceiling: float) -> bool:
     """Whether one more request fits, by the design's words."""
     detector = policy.capacity
-    stated = site.spec.max_concurrency
+    load = 0 if site.own == 0 and not site.is_fresh else site.load
+    if site.stated is not None and load >= share(site.stated, ceiling):
+        return False
     match detector:
         case ConcurrencyDetector():
-            requests = site.load < share(detector.max_concurrency if stated is None else stated, ceiling)
+            requests = site.stated is not None or load < share(detector.max_concurrency, ceiling)
             tokens = site.tokens < share(detector.max_token_concurrency, ceiling)
             match detector.mode:
                 case ConcurrencyMode.REQUESTS:
@@ -139,8 +164,6 @@ def has_room(policy: FlowControlPolicy, site: Site, ceiling: float) -> bool:
                 case ConcurrencyMode.HYBRID:
                     return requests and tokens
         case UtilizationDetector():
-            if stated is not None and site.load >= share(stated, ceiling):
-                return False
             if not site.is_fresh:
                 return site.own < share(max(detector.queue_depth_threshold, site.proven), ceiling)
             assert site.sample is not None
@@ -149,6 +172,17 @@ def has_room(policy: FlowControlPolicy, site: Site, ceiling: float) -> bool:
             return has_cache and queue < share(detector.queue_depth_threshold, ceiling)
         case _:
             return own_accounting(site, ceiling)
+
+
+def stated_limit(policy: FlowControlPolicy, spec: EndpointSpec) -> int | None:
+    """What the pod's annotation says, else a label that holds the number, else the first rule that matches one."""
+    rules, labels = policy.limits, dict(spec.labels)
+    if spec.max_concurrency is not None:
+        return spec.max_concurrency
+    said = labels.get(rules.label, "") if rules.label else ""
+    if said.isdecimal() and 0 < int(said) < 10**9:
+        return int(said)
+    return next((r.max_concurrency for r in rules.by_label if labels.get(r.key) == r.value), None)
 
 
 def own_accounting(site: Site, ceiling: float) -> bool:
@@ -174,40 +208,37 @@ def ceilings(policy: CeilingPolicy, priorities: Iterable[int]) -> dict[int, floa
     return result
 
 
-def charge_tokens(request: Arrived) -> int:
-    """What its tenant pays, whose size is always known here."""
+def item_view(request: Arrived, sequence: int, now: float, busy_s: float) -> ItemView:
+    """What policies ought to be shown of a request, whose size is always known here."""
     assert request.input_tokens is not None
     assert request.max_output_tokens == 0
-    return max(1, request.input_tokens)
-
-
-def order_key(policy: FlowControlPolicy, request: Arrived, sequence: int, now: float) -> float:
-    """Its place in its flow: the policy's, or its arrival where the policy fails."""
-    ttl_s = policy.ttl_s if request.ttl_s is None else request.ttl_s
-    view = ItemView(
+    return ItemView(
         sequence,
         now,
-        now + ttl_s if ttl_s else None,
+        now + busy_s if busy_s < inf else None,
         request.size_bytes,
-        request.facts,
-        charge_tokens(request),
+        max(1, request.input_tokens),
         0,
         request.weight,
         None if request.slo_s is None else now + request.slo_s,
     )
+
+
+def order_key(rules: BandPolicy, view: ItemView) -> float:
+    """Its place in its flow: the policy's, or its arrival where the policy fails."""
     try:
-        key: Any = policy.band(request.priority).ordering.key(view)
+        key: Any = rules.ordering.key(view)
     except Exception:
-        return now
+        return view.arrived_s
     if isinstance(key, (int, float)) and not isinstance(key, bool) and -HUGE <= key <= HUGE:
         return key
-    return now
+    return view.arrived_s
 
 
-def budgets(policy: FlowControlPolicy, request: Arrived) -> tuple[float, float]:
-    """How long it may wait while the pool has endpoints, and while it has none."""
-    busy_s = policy.ttl_s if request.ttl_s is None else request.ttl_s
-    empty_s = policy.hold_s or inf
+def budgets(policy: FlowControlPolicy, rules: BandPolicy, request: Arrived) -> tuple[float, float]:
+    """How long it may wait while the pool has endpoints, and while it has none: its own, its band's, the policy's."""
+    busy_s = next(ttl_s for ttl_s in (request.ttl_s, rules.ttl_s, policy.ttl_s) if ttl_s is not None)
+    empty_s = (policy.hold_s if rules.hold_s is None else rules.hold_s) or inf
     if request.ttl_s:
         empty_s = min(empty_s, request.ttl_s)
     return busy_s or inf, empty_s

@@ -6,6 +6,7 @@ shares no index with the implementation. What is judged, by the promises of the 
 
 1. strict: nobody of a higher band who may use the endpoint was queued;
 2. in turn: it was the first of its flow (of its band, under global-strict) who may use the endpoint;
+5. fair: no other flow that may use the endpoint has had less, by its whole history added up (`tags`);
 3. work-conserving: after the call nobody is queued who could run, unless the call asks to be continued at once;
 4. no overshoot: the endpoint had room, counted naively;
 6. exactly one end; nothing goes to its endpoint at or after its deadline, and nothing expires before;
@@ -17,14 +18,14 @@ from __future__ import annotations
 
 from collections import Counter
 from math import inf
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from epp.core.actions import Dispatch, Reason, Refuse, ScrapeNow, WakeAt
+from epp.core.actions import Dispatch, Evict, Reason, Refuse, ScrapeNow, WakeAt
 from epp.core.controller import STEP
 from epp.core.events import Arrived
 from epp.core.fairness import GlobalStrictFairness
 from tests.core import naive
-from tests.core.shadow import Shadow
+from tests.core.partings import EPSILON_S, Partings
 
 if TYPE_CHECKING:
     from epp.core import Controller
@@ -32,20 +33,17 @@ if TYPE_CHECKING:
     from epp.core.events import Event
     from epp.core.policy import FlowControlPolicy
     from tests.core.naive import Site, Waiting
-    from tests.core.shadow import Holdings, Room
+    from tests.core.scene import Holdings, Room
+    from tests.core.tags import LaneKey
 
-EPSILON_S = 1e-6
-"""Sums of many floats are compared to this precision."""
+EPSILON = 1e-9
+"""Tags that differ by less, relatively, are the same."""
 SHORTEST_ASK_S = 0.02
 MOST_IDLE_STEPS = 20
 EXPIRY = {Reason.TTL_EXPIRED, Reason.NO_ENDPOINTS}
 
 
-class WrongDecisionError(AssertionError):
-    """The controller did what no honest reading of the promises allows."""
-
-
-class Oracle(Shadow):
+class Oracle(Partings):
     """A controller under observation: `handle` is the controller's, and raises at the first wrong decision."""
 
     def __init__(
@@ -59,19 +57,15 @@ class Oracle(Shadow):
         room: Room = naive.has_room,
     ) -> None:
         """`tolerance_s`: how exactly deadlines are judged; 0 if all times are multiples of a power of two."""
-        super().__init__(policy, now=now, room=room)
+        super().__init__(policy, now=now, room=room, tolerance_s=tolerance_s)
         self.controller = controller
         self.wake_at_s: float | None = None
         """What the last call asked for."""
-        self.steps = 0
         self.dispatches = 0
         self._audit_every = audit_every
-        self._tolerance_s = tolerance_s
-        self._decisions = 0
         self._idle_steps = 0
         self._was_late = False
-        self._bands_in_pass: set[int] = set()
-        self._victims: list[int] | None = None
+        self._used_in_pass: set[int] = set()
 
     # ------------------------------------------------------------------- the way in
 
@@ -83,12 +77,13 @@ class Oracle(Shadow):
         actions = self.controller.handle(event, now)
         rest = self._judge_overdue(list(actions))
         newcomer = self.apply(event)
-        self._bands_in_pass = self.in_use()
-        self._victims = None
+        self._used_in_pass = self.bands.used.copy()
+        self._answers = None
         self._decisions = len(actions) - len(rest)
         for action in rest:
             self._judge(action, newcomer)
             self._decisions += 1
+        self.retire()
         self._judge_steps(actions, newcomer)
         if isinstance(event, Arrived):
             self._judge_caps(before)
@@ -110,12 +105,19 @@ class Oracle(Shadow):
         by_band = Counter(waiting.request.priority for waiting in self.queued.values())
         shown = {band.priority: band for band in statistics.bands}
         self._expect(list(shown) == sorted(shown, reverse=True), "bands are not shown highest first")
-        self._expect(self.in_use() <= shown.keys(), "a band is missing")
+        self._expect(self.bands.there == shown.keys(), f"bands {set(shown)}, not {self.bands.there}")
+        self._expect(
+            self.bands.used == {band.priority for band in statistics.bands if band.in_use},
+            f"ceilings should count {self.bands.used}",
+        )
         highest = 1.0
         for priority, band in shown.items():
             self._expect(band.queued_requests == by_band[priority], f"band {priority} miscounts")
-            self._expect(band.ceiling <= highest, f"the ceiling rises downwards at band {priority}")
-            highest = band.ceiling
+            if band.in_use:
+                self._expect(band.ceiling <= highest, f"the ceiling rises downwards at band {priority}")
+                highest = band.ceiling
+            running = [h for h in self.running.values() if h.waiting.request.priority == priority]
+            self._expect(band.running_requests == len(running), f"band {priority} miscounts what runs")
             mine = [each for each in self.queued.values() if each.request.priority == priority]
             oldest = max((self.now - each.arrived_s for each in mine), default=0.0)
             self._expect(
@@ -141,18 +143,18 @@ class Oracle(Shadow):
         for each in statistics.endpoints:
             site = listed[each.view.spec.key]
             self._expect(each.view == site.view(), f"{each.view} should be {site.view()}")
-            self._expect(
-                each.has_room == self.room(self.policy, site, 1.0), f"{site.spec.address}: has_room is wrong"
-            )
+            self._expect(each.has_room == self.has_room(site, 1.0), f"{site.spec.address}: has_room is wrong")
 
     # ----------------------------------------------------------------- the judgement
 
     def _judge(self, action: Action, newcomer: Waiting | None) -> None:
         match action:
             case Dispatch():
-                self._judge_dispatch(action)
+                self._judge_dispatch(action, newcomer)
             case Refuse():
                 self._judge_refusal(action, newcomer)
+            case Evict():
+                self._judge_eviction(action)
             case ScrapeNow(key):
                 self._judge_asking(key)
             case WakeAt(at_s):
@@ -168,8 +170,8 @@ class Oracle(Shadow):
             actions = actions[1:]
         return actions
 
-    def _judge_dispatch(self, action: Dispatch) -> None:
-        waiting = self._leave(action.request_id, "dispatched")
+    def _judge_dispatch(self, action: Dispatch, newcomer: Waiting | None) -> None:
+        waiting = self._known(action.request_id, "dispatched")
         request, who = waiting.request, f"request {action.request_id}"
         site = self.sites.get(action.endpoint.key)
         self._expect(site is not None and site.listed, f"{who} is sent to {action.endpoint}, not of the pool")
@@ -177,96 +179,111 @@ class Oracle(Shadow):
         self._expect(site.spec == action.endpoint, f"{who} is sent by an old description of {site.spec}")
         self._expect(request.eligibility.admits(site.spec), f"{who} may not use {site.spec.address}")
         self._expect(not self.draining, f"{who} is sent while draining")
+        if self.is_shunned(site):
+            usable = [each for each in self.listed() if request.eligibility.admits(each.spec)]
+            self._expect(all(self.is_shunned(each) for each in usable), f"{who} is sent where nobody listens")
         self._expect(min(self.left_s(waiting)) > -self._tolerance_s, f"{who} is sent after its deadline")
         self._expect(self._waited(waiting, action.waited_s), f"{who}: waited_s is wrong")
+        prefill = self._judge_prefill(action, waiting, site)
         if request.need:
-            # Bands that the pass has emptied may have retired by now, or not yet.
-            highest = max(
-                naive.ceilings(self.policy.ceiling, bands | {request.priority})[request.priority]
-                for bands in (self.in_use(), self._bands_in_pass)
-            )
-            self._expect(
-                self.room(self.policy, site, highest),
-                f"{who} overshoots {site.spec.address}: {site.view()}, ceiling {highest}",
-            )
+            self._expect(not self.is_held(waiting), f"{who} is sent, and its flow is at its cap")
+            places = [site] if prefill is None else [site, prefill]
+            for place in places:
+                self._judge_room(request.priority, place, who)
         self._judge_order(waiting, site)
-        self.send(waiting, site)
+        self._judge_turn(waiting, site)
+        is_new = newcomer is not None and newcomer is waiting
+        self._expect((action.entry is None) is is_new, f"{who}: entry {action.entry}, new: {is_new}")
+        self.send(waiting, site, prefill)
         self.dispatches += 1
+
+    def _judge_prefill(self, action: Dispatch, waiting: Waiting, site: Site) -> Site | None:
+        request, who = waiting.request, f"request {action.request_id}"
+        if request.prefill is None or not request.need:
+            self._expect(action.prefill is None, f"{who} is sent to a second endpoint that it doesn't need")
+            return None
+        self._expect(action.prefill is not None, f"{who} lacks its second endpoint")
+        assert action.prefill is not None
+        prefill = self.sites.get(action.prefill.key)
+        self._expect(prefill is not None and prefill.listed, f"{who}: {action.prefill} isn't of the pool")
+        assert prefill is not None
+        self._expect(prefill is not site, f"{who} got the same endpoint twice")
+        self._expect(request.prefill.admits(prefill.spec), f"{who} may not use {prefill.spec.address} first")
+        return prefill
+
+    def _judge_room(self, priority: int, site: Site, who: str) -> None:
+        """Promise 4. Bands that the pass has emptied may have gone by now, or not yet."""
+        left = self._used_in_pass & (self.busy() | self.provided())
+        highest = max(
+            naive.ceilings(self.policy.ceiling, used | {priority})[priority]
+            for used in (self._used_in_pass, left)
+        )
+        self._expect(
+            self.has_room(site, highest),
+            f"{who} overshoots {site.spec.address}: {site.view()}, ceiling {highest}",
+        )
 
     def _judge_order(self, waiting: Waiting, site: Site) -> None:
         """Promises 1 and 2. Requests without a body neither wait for the others nor hold them up."""
         mine = waiting.request
-        is_global = isinstance(self.policy.band(mine.priority).fairness, GlobalStrictFairness)
+        is_global = isinstance(self.rules(mine.priority).fairness, GlobalStrictFairness)
         for other in self.queued.values():
             request = other.request
-            if request.need > mine.need or not request.eligibility.admits(site.spec):
+            if other is waiting or request.need > mine.need or not request.eligibility.admits(site.spec):
                 continue
-            if request.priority > mine.priority:
-                self._fail(f"strictness: {mine} is sent to {site.spec.address} before {request}")
             same_line = request.priority == mine.priority and request.need == mine.need
-            same_line = same_line and (is_global or request.fairness_id == mine.fairness_id)
-            if same_line and (other.order_key, other.sequence) < (waiting.order_key, waiting.sequence):
-                self._fail(f"in turn: {mine} is sent to {site.spec.address} before {request}")
-
-    def _judge_refusal(self, action: Refuse, newcomer: Waiting | None) -> None:
-        is_new = newcomer is not None and newcomer.request.request_id == action.request_id
-        if action.reason is Reason.QUEUE_PRESSURE:
-            if self._victims is None:
-                self._expect(newcomer is not None, "a request is displaced by nobody")
-                assert newcomer is not None
-                self._victims = self.expected_victims(newcomer)
-            self._expect(
-                self._victims[:1] == [action.request_id],
-                f"request {action.request_id} is displaced; expected next are {self._victims}",
+            same_line = same_line and (is_global or other.flow == waiting.flow)
+            same_line = same_line and (other.order_key, other.sequence) < (
+                waiting.order_key,
+                waiting.sequence,
             )
-            self._victims.pop(0)
-        if is_new and action.reason in {Reason.SATURATED, Reason.NO_ENDPOINTS}:
-            assert newcomer is not None
-            self._judge_turning_away(action, newcomer)
-        elif action.reason in EXPIRY:
-            waiting = self.queued.get(action.request_id)
-            busy_left_s, empty_left_s = (inf, inf) if waiting is None else self.left_s(waiting)
-            left_s = busy_left_s if action.reason is Reason.TTL_EXPIRED else empty_left_s
-            self._expect(left_s <= self._tolerance_s, f"expires early, or for another reason: {action}")
-        elif action.reason is Reason.SHUTTING_DOWN:
-            self._expect(self.draining, f"{action}, though nobody is stopping")
-        else:
-            self._expect(action.reason is Reason.QUEUE_PRESSURE, f"{action} makes no sense")
-        waiting = self._leave(action.request_id, action.reason.value)
-        self._expect(self._waited(waiting, action.waited_s), f"{action}: waited_s is wrong")
-        hint = action.retry_after_s
-        if hint is None:
-            can_never_run = is_new and self.can_never_run(waiting.request.eligibility)
-            self._expect(can_never_run, f"{action}: waiting can help, and no hint is given")
-        else:
-            self._expect(type(hint) is int and 1 <= hint <= 60, f"{action}: an absurd hint")
+            if not (same_line or request.priority > mine.priority) or not self._claims(other):
+                continue
+            promise = "in turn" if same_line else "strictness"
+            self._fail(f"{promise}: {mine} is sent to {site.spec.address} before {request}")
 
-    def _judge_turning_away(self, action: Refuse, newcomer: Waiting) -> None:
-        if self.can_never_run(newcomer.request.eligibility):
-            self._expect(action.reason is Reason.NO_ENDPOINTS, f"{action}: it can never run")
+    def _claims(self, other: Waiting) -> bool:
+        """Whether an endpoint is kept for it that it may use. One that needs two claims none until it can start."""
+        if other.request.prefill is not None and other.request.need:
+            return self.can_run_now(other)
+        return not self.is_held(other)
+
+    def _judge_turn(self, waiting: Waiting, site: Site) -> None:
+        """Promise 5: no flow that may use the endpoint now has had less, by its whole history."""
+        mine = waiting.request
+        fairness = self.rules(mine.priority).fairness
+        if not mine.need or not self.knows_turns(fairness) or isinstance(fairness, GlobalStrictFairness):
             return
-        expected = Reason.NO_ENDPOINTS if self.pool_is_empty() else Reason.SATURATED
-        self._expect(action.reason is expected, f"{action}: expected {expected}")
-        if self._decisions < STEP:
-            self._expect(not self.can_run_now(newcomer), f"{action}, though it could run")
-        rules = self.policy.band(newcomer.request.priority)
-        mine = [w for w in self.queued.values() if w.request.priority == newcomer.request.priority]
-        band_is_full = (
-            len(mine) > rules.max_requests or sum(w.request.size_bytes for w in mine) > rules.max_bytes
-        )
-        places, size = self.excess(newcomer)
-        nobody_to_displace = (places or size) and not self.expected_victims(newcomer)
-        self._expect(
-            band_is_full or nobody_to_displace or self.is_one_subset_too_many(newcomer),
-            f"{action}: nothing is full",
-        )
+        heads: dict[tuple[str, LaneKey], Waiting] = {}
+        for other in self.queued.values():
+            if other.request.priority == mine.priority and other.request.need:
+                head = heads.setdefault((other.flow, other.lane), other)
+                if (other.order_key, other.sequence) < (head.order_key, head.sequence):
+                    heads[other.flow, other.lane] = other
+        keys: dict[str, float] = {}
+        free = self.free(self.ceilings()[mine.priority])
+        for (flow, lane), head in heads.items():
+            may_go = (
+                lane == waiting.lane or self.can_run_now(head, free)
+                if flow == waiting.flow
+                else head.request.eligibility.admits(site.spec) and self._claims(head)
+            )
+            if may_go:
+                key = fairness.key(self.tags[mine.priority].key(flow, lane), head.order_key, head.view)
+                keys[flow] = min(key, keys.get(flow, key))
+        chosen = keys.pop(waiting.flow)
+        for flow, key in keys.items():
+            if key < chosen - EPSILON * max(1.0, abs(chosen)):
+                self._fail(
+                    f"turn: {waiting.flow} ({chosen}) goes to {site.spec.address} before {flow} ({key})"
+                )
 
     def _judge_asking(self, key: tuple[str, str]) -> None:
         site = self.sites.get(key)
         self._expect(site is not None and site.listed, f"{key} is asked, a stranger")
         assert site is not None
         self._expect(bool(self.queued), f"{key} is asked while nothing waits")
-        self._expect(not self.room(self.policy, site, 1.0), f"{key} is asked, and has room")
+        self._expect(not self.has_room(site, 1.0), f"{key} is asked, and has room")
         self._expect(self.now - site.asked_s >= SHORTEST_ASK_S - EPSILON_S, f"{key} is asked too often")
         site.asked_s = self.now
 
@@ -278,11 +295,15 @@ class Oracle(Shadow):
         displaced = [a for a in decisions if isinstance(a, Refuse) and a.reason is Reason.QUEUE_PRESSURE]
         self._expect(len(decisions) - len(displaced) <= STEP, f"{len(decisions)} decisions in one call")
         self._expect(len(displaced) <= STEP, f"{len(displaced)} requests displaced in one call")
-        self._expect(not self._victims, f"{self._victims} should have been displaced as well")
+        self._expect(
+            not self._answers or [] in self._answers, f"{self._answers} should have been displaced as well"
+        )
+        if newcomer is not None and mine in self.queued and self._answers is None:
+            self._expect([] in self.verdicts(newcomer), f"{newcomer.request} found no space, and is queued")
         if newcomer is not None and mine in self.queued:
             self._expect(not self.draining, "a newcomer is queued while draining")
             self._expect(
-                not self.can_never_run(newcomer.request.eligibility),
+                not self.can_never_run(newcomer.request),
                 "a newcomer is queued that can never run",
             )
         wakes = [action for action in actions if isinstance(action, WakeAt)]
@@ -299,7 +320,7 @@ class Oracle(Shadow):
     def _judge_caps(self, before: Holdings) -> None:
         """An arrival exceeds no cap, unless one was lowered before; then it makes nothing worse."""
         for whose, (count, size) in self.holdings().items():
-            rules = self.policy if whose is None else self.policy.band(whose)
+            rules = self.policy if whose is None else self.rules(whose)
             old_count, old_size = before.get(whose, (0, 0))
             most, largest = rules.max_requests, rules.max_bytes
             self._expect(
@@ -338,42 +359,14 @@ class Oracle(Shadow):
         """Promise 3, by brute force."""
         if self.draining:
             return
-        ceilings, listed = self.ceilings(), self.listed()
-        open_sites = {
-            ceiling: [site for site in listed if self.room(self.policy, site, ceiling)]
-            for ceiling in set(ceilings.values())
-        }
-        if not any(open_sites.values()) and all(waiting.request.need for waiting in self.queued.values()):
+        ceilings = self.ceilings()
+        free = {ceiling: self.free(ceiling) for ceiling in set(ceilings.values())}
+        if not any(free.values()) and all(waiting.request.need for waiting in self.queued.values()):
             return
-        for waiting in self.queued.values():
-            request = waiting.request
-            usable = open_sites[ceilings[request.priority]] if request.need else listed
-            for site in usable:
-                if request.eligibility.admits(site.spec):
-                    self._fail(
-                        f"request {request.request_id} ({request.priority}) waits beside room on {site.view()}"
-                    )
-
-    # --------------------------------------------------------------------- questions
-
-    def _leave(self, request_id: int, end: str) -> Waiting:
-        waiting = self.queued.pop(request_id, None)
-        before = self.ends.get(request_id, "running" if request_id in self.running else "unknown")
-        self._expect(waiting is not None, f"request {request_id} is {end}, but it is {before} already")
-        assert waiting is not None
-        if end != "dispatched":
-            self.ends[request_id] = end
-        return waiting
-
-    def _waited(self, waiting: Waiting, claimed_s: float) -> bool:
-        return abs(self.now - waiting.arrived_s - claimed_s) <= EPSILON_S
+        kinds = {(w.request.priority, w.flow, w.lane): w for w in self.queued.values()}
+        for waiting in kinds.values():
+            if self.can_run_now(waiting, free[ceilings[waiting.request.priority]]):
+                self._fail(f"{waiting.request} waits beside room on one of {self.listed()}")
 
     def _is_continued(self) -> bool:
         return self.wake_at_s is not None and self.wake_at_s <= self.now and bool(self.queued)
-
-    def _expect(self, holds: object, otherwise: str) -> None:
-        if not holds:
-            self._fail(otherwise)
-
-    def _fail(self, what: str) -> NoReturn:
-        raise WrongDecisionError(f"{what} (step {self.steps}, {self.now} s)")

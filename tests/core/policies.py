@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf, nan
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from epp.core.capacity import ConcurrencyDetector, ConcurrencyMode, UtilizationDetector
 from epp.core.endpoint import EndpointView
-from epp.core.fairness import RoundRobinFairness
-from epp.core.ordering import FcfsOrdering
-from epp.core.policy import BandPolicy
+from epp.core.eviction import Begun, EvictionPolicy
+from epp.core.fairness import ProgramAwareFairness, RoundRobinFairness, TokenFairness
+from epp.core.limits import LabelLimit, LimitRules
+from epp.core.ordering import EdfOrdering, FcfsOrdering, SloDeadlineOrdering
+from epp.core.policy import BandPolicy, EarlyRefusal
 from tests.core.building import GLOBAL_STRICT, ROUND_ROBIN, LeastLoaded, endpoint, policy
 
 if TYPE_CHECKING:
@@ -66,6 +68,8 @@ class RisingCeiling:
         return [0.5, *[1.0] * (len(priorities) - 1)]
 
 
+BY_TOKENS = BandPolicy(TokenFairness(), FcfsOrdering())
+BY_DEADLINE = BandPolicy(TokenFairness(output_cost=2.0), EdfOrdering())
 ODD_ORDER = BandPolicy(RoundRobinFairness(), CheapestFirst())
 TIGHT = BandPolicy(RoundRobinFairness(), FcfsOrdering(), max_requests=6, max_bytes=400)
 
@@ -104,6 +108,26 @@ HONEST: tuple[FlowControlPolicy, ...] = (
     ),
     policy(
         capacity=UtilizationDetector(), default_band=ROUND_ROBIN, ttl_s=0.75, hold_s=0.0, staleness_s=0.25
+    ),
+    policy(capacity=ConcurrencyDetector(max_concurrency=2), default_band=BY_TOKENS),
+    policy(default_band=BY_DEADLINE, bands={5: BY_TOKENS}, max_requests=30),
+    policy(
+        capacity=ConcurrencyDetector(max_concurrency=3),
+        default_band=replace(BY_TOKENS, flow_max_in_flight=2, flow_max_requests=5, ttl_s=4.0, hold_s=1.0),
+        bands={5: replace(BY_DEADLINE, max_requests=7, max_bytes=900, flow_max_bytes=600)},
+    ),
+    policy(
+        capacity=ConcurrencyDetector(max_concurrency=2),
+        default_band=replace(BY_DEADLINE, flow_max_in_flight=1, max_requests=8, max_bytes=6000),
+        early_refusal=EarlyRefusal.WHEN_SURE,
+        eviction=EvictionPolicy(below_priority=6, grace_s=0.0625),
+        max_flows=3,
+    ),
+    policy(
+        capacity=UtilizationDetector(queue_depth_threshold=3),
+        default_band=BandPolicy(ProgramAwareFairness(half_life_s=2.0), SloDeadlineOrdering(), max_requests=9),
+        eviction=EvictionPolicy(below_priority=20, begun=Begun.EVICTED, most_at_once=1),
+        limits=LimitRules(by_label=(LabelLimit("gpu", "small", 1),)),
     ),
 )
 """Configurations that differ in everything, for storms and state machines to change between."""

@@ -19,7 +19,7 @@ from tests.core.storm import Storm, Weather
 if TYPE_CHECKING:
     from epp.core.policy import FlowControlPolicy
     from tests.core.naive import Site
-    from tests.core.shadow import Room
+    from tests.core.scene import Room
 
 TRANSIT_S = 0.003
 

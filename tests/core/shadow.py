@@ -1,16 +1,16 @@
 """The shadow of a controller: what is queued, running and known, followed event by event in plain tables.
 
-It takes in the events that the controller takes in, and the decisions that the controller made, and answers questions
-by looking through everything. It decides nothing; the oracle asks it whether what was decided was right.
+It takes in the events that the controller takes in, and the decisions that the controller made, and keeps the scene
+right. It decides nothing; the oracle asks the scene whether what was decided was right.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+from math import inf
 from typing import TYPE_CHECKING, assert_never
 
-from epp.core.controller import STEP
-from epp.core.eligibility import ANY
+from epp.core.bands import LINGER_S
+from epp.core.endpoint import Contact
 from epp.core.events import (
     Arrived,
     Cancelled,
@@ -18,61 +18,47 @@ from epp.core.events import (
     Draining,
     Ended,
     EndpointsChanged,
+    FirstByte,
     ObjectivesChanged,
     PolicyChanged,
     Resumed,
     Scraped,
     Tick,
 )
+from epp.core.eviction import Begun
 from tests.core import naive
 from tests.core.naive import Site, Waiting
+from tests.core.scene import Dispatched, Scene, lane_of
+from tests.core.tags import settle, undo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from epp.core.eligibility import Eligibility
     from epp.core.endpoint import EndpointSpec
     from epp.core.events import Event
     from epp.core.policy import FlowControlPolicy
-
-    Room = Callable[[FlowControlPolicy, Site, float], bool]
-    Holdings = dict[int | None, tuple[int, int]]
-    """Requests and bytes queued, by priority; None for all together."""
+    from tests.core.scene import Room
+    from tests.core.tags import History
 
 
-class Shadow:
-    """Everything that a controller ought to know, without an index."""
+class Shadow(Scene):
+    """A scene that follows."""
 
     def __init__(self, policy: FlowControlPolicy, *, now: float, room: Room) -> None:
-        self.policy = policy
-        self.now = now
-        self.queued: dict[int, Waiting] = {}
-        self.running: dict[int, Site] = {}
-        self.ends: dict[int, str] = {}
-        """How every request that has come to its end did so."""
-        self.sites: dict[tuple[str, str], Site] = {}
-        self.draining = False
-        self.same_policy = True
-        """Whether the policy never changed, so that its caps hold for whatever is queued."""
-        self.queued_s: defaultdict[int, float] = defaultdict(float)
-        """Seconds that requests of a priority have waited so far, all together."""
-        self.room = room
-        self._wanted: frozenset[int] = frozenset()
+        super().__init__(policy, now=now, room=room)
+        self.bands.there = self.provided()
         self._sequence = 0
-        self._regime_since_s = now
-        self._was_empty = True
-        self._closed_s = {True: 0.0, False: 0.0}
-        """Seconds without endpoints and with, up to the present regime."""
-
-    # -------------------------------------------------------------------- following
 
     def advance(self, now: float) -> None:
-        """Time passes: whoever is queued waits, samples grow old."""
+        """Time passes: whoever is queued waits, samples grow old, idle bands fall out of use."""
         elapsed_s = max(0.0, now - self.now)
         if elapsed_s:
             for waiting in self.queued.values():
                 self.queued_s[waiting.request.priority] += elapsed_s
         self.now = max(self.now, now)
+        if elapsed_s:
+            busy, since_s = self.busy(), self.bands.idle_since_s
+            self.bands.used = {
+                each for each in self.bands.used if each in busy or since_s[each] + LINGER_S > self.now
+            }
         self._age()
 
     def _age(self) -> None:
@@ -82,27 +68,33 @@ class Shadow:
 
     def apply(self, event: Event) -> Waiting | None:
         """Something happens; an arrival is queued in any case, and returned."""
+        newcomer: Waiting | None = None
         match event:
             case Arrived():
-                return self._queue(event)
+                newcomer = self._queue(event)
             case Cancelled(request_id) | DeliveryFailed(request_id):
-                if self.queued.pop(request_id, None) is not None:
+                if request_id in self.queued:
+                    self.leave(self.queued[request_id])
                     self.ends[request_id] = "cancelled"
-                self._release(request_id)
-            case Ended(request_id):
-                self._release(request_id)
+                self._release(event)
+            case Ended():
+                self._release(event)
+            case FirstByte(request_id):
+                if request_id in self.running:
+                    self._begin(self.running[request_id])
+                    self._leave_prefill(self.running[request_id])
             case Scraped():
                 site = self.sites.get(event.key)
-                if site is not None and site.listed:
+                if site is not None and site.listed and event.sent_s > site.sample_sent_s:
+                    site.refuses = event.contact is Contact.REFUSED
                     site.learn(event, self.now)
             case EndpointsChanged(specs):
                 self._enlist({spec.key: spec for spec in specs})
             case ObjectivesChanged(priorities):
-                self._wanted = priorities
+                self.wanted = priorities
+                self._provide()
             case PolicyChanged(policy):
-                self.same_policy = self.same_policy and policy is self.policy
-                self.policy = policy
-                self._age()
+                self._change_policy(policy)
             case Draining():
                 self.draining = True
             case Resumed():
@@ -111,146 +103,202 @@ class Shadow:
                 pass
             case _:
                 assert_never(event)
-        return None
+        self._adopt_next()
+        return newcomer
 
-    def send(self, waiting: Waiting, site: Site) -> None:
-        """A request that has left the queue was dispatched."""
-        request = waiting.request
-        self.running[request.request_id] = site
-        site.holds[request.request_id] = request
-        if request.need:
-            site.record(self.now)
-            site.sent_log.append(self.now)
-            if site.is_fresh:
-                site.proven = site.own
+    # ------------------------------------------------------------------- requests
 
     def _queue(self, event: Arrived) -> Waiting:
         self._sequence += 1
-        busy_s, empty_s = naive.budgets(self.policy, event)
-        key = naive.order_key(self.policy, event, self._sequence, self.now)
+        rules, priority = self.rules(event.priority), event.priority
+        busy_s, empty_s = naive.budgets(self.policy, rules, event)
+        view = naive.item_view(event, self._sequence, self.now, busy_s)
         busy_now_s, empty_now_s = self.clocks()
-        waiting = Waiting(event, self._sequence, self.now, key, busy_now_s + busy_s, empty_now_s + empty_s)
+        waiting = Waiting(
+            event,
+            self._sequence,
+            self.now,
+            self.flow_of(event),
+            lane_of(event),
+            view,
+            naive.order_key(rules, view),
+            busy_now_s + busy_s,
+            empty_now_s + empty_s,
+        )
+        if not self.draining and not self.can_never_run(event):
+            self.bands.there.add(priority)
+            self.bands.used.add(priority)
+            self.tags[priority].queue(waiting.flow, waiting.lane, self.pool.values(), self._kept(priority))
         self.queued[event.request_id] = waiting
         return waiting
 
-    def _release(self, request_id: int) -> None:
-        site = self.running.pop(request_id, None)
-        if site is not None:
-            self.ends[request_id] = "ended"
-            del site.holds[request_id]
-            site.record(self.now)
-            self._drop_if_gone(site)
+    def _kept(self, priority: int) -> object:
+        half_life_s = getattr(self.rules(priority).fairness, "half_life_s", inf)
+
+        def kept(flow: History) -> float:
+            if half_life_s == inf:
+                return 1.0
+            return float(0.5 ** ((self.now - flow.rested_s) / half_life_s))
+
+        return kept
+
+    def leave(self, waiting: Waiting) -> None:
+        """A request goes from the queue. A band without any forgets whose turn it was."""
+        priority, lane = waiting.request.priority, waiting.lane
+        del self.queued[waiting.request.request_id]
+        left = [other for other in self.queued.values() if other.request.priority == priority]
+        if not left:
+            self.tags.pop(priority, None)
+            if priority not in self.busy():
+                self.bands.idle_since_s[priority] = self.now
+            return
+        tags = self.tags[priority]
+        flow = tags.flow(waiting.flow)
+        mine = [other.lane for other in left if other.flow == waiting.flow]
+        if not mine and lane in flow.lanes:  # it isn't, of a newcomer that was turned away at once
+            flow.rested_s = self.now
+            tags.rest(flow, lane)
+        if lane not in mine:
+            flow.lanes.pop(lane, None)
+            if all(other.lane != lane for other in left):
+                tags.lanes.pop(lane, None)
+
+    def send(self, waiting: Waiting, site: Site, prefill: Site | None) -> None:
+        """A queued request is dispatched."""
+        request, charge = waiting.request, None
+        if request.need:
+            fairness = self.rules(request.priority).fairness
+            if self.knows_turns(fairness):
+                tags = self.tags[request.priority]
+                charge = tags.charge(waiting.flow, waiting.lane, site, fairness, waiting.view)
+        held = Dispatched(waiting, site, prefill, charge, sent_s=self.now)
+        self.running[request.request_id] = held
+        site.take(request, waiting.view.charge_tokens, self.now)
+        if prefill is not None:
+            prefill.take(request, waiting.view.input_tokens, self.now)
+        flow = self.tags[request.priority].flow(waiting.flow)
+        if request.need and self._has_just_reached_its_cap(waiting):
+            self.tags[request.priority].rest(flow, next(iter(flow.lanes)))
+        self.leave(waiting)
+
+    def _has_just_reached_its_cap(self, waiting: Waiting) -> bool:
+        priority = waiting.request.priority
+        return self.in_flight(priority, waiting.flow) == self.rules(priority).flow_max_in_flight
+
+    def _release(self, event: Ended | Cancelled | DeliveryFailed) -> None:
+        held = self.running.get(event.request_id)
+        if held is None:
+            return
+        waiting = held.waiting
+        priority = waiting.request.priority
+        was_held = self.is_at_cap(priority, waiting.flow)
+        del self.running[event.request_id]
+        self.ends[event.request_id] = "ended"
+        self._give_back(held.site, event.request_id)
+        self._leave_prefill(held)
+        if priority not in self.busy():
+            self.bands.idle_since_s[priority] = self.now
+        if held.charge is not None:
+            match event:
+                case DeliveryFailed():
+                    undo(held.charge)
+                case Ended(_, int(input_tokens), output_tokens):
+                    settle(held.charge, (input_tokens, output_tokens or 0))
+                case Ended() | Cancelled():
+                    settle(held.charge, None)
+        if was_held and not self.is_at_cap(priority, waiting.flow):
+            self.tags[priority].release(waiting.flow)
+
+    def _begin(self, held: Dispatched) -> None:
+        rules = self.policy.eviction
+        if held.evicted and not held.begun and rules is not None and rules.begun is Begun.SPARED:
+            held.evicted = False  # it began before it could be ended, and is spared
+        held.begun = True
+
+    def _leave_prefill(self, held: Dispatched) -> None:
+        if held.prefill is not None:
+            self._give_back(held.prefill, held.waiting.request.request_id)
+            held.prefill = None
+
+    def _give_back(self, site: Site, request_id: int) -> None:
+        site.give_back(request_id, self.now)
+        self._drop_if_gone(site)
+
+    # ------------------------------------------------------------------ endpoints
 
     def _enlist(self, wanted: dict[tuple[str, str], EndpointSpec]) -> None:
-        for key, site in list(self.sites.items()):
-            site.listed = key in wanted
+        left = [self.pool.pop(key) for key in list(self.pool) if key not in wanted]
+        described = [site for key, site in self.pool.items() if site.spec != wanted[key]]
+        described.sort(key=lambda site: list(wanted).index(site.spec.key))
+        for site in left:
+            site.listed = site.refuses = False
             self._drop_if_gone(site)
+        joined = []
         for key, spec in wanted.items():
-            if key in self.sites:
-                self.sites[key].spec = spec
-            else:
-                self.sites[key] = Site(spec, self.now)
-        if self.pool_is_empty() is not self._was_empty:
-            self._closed_s[self._was_empty] += self.now - self._regime_since_s
-            self._regime_since_s, self._was_empty = self.now, not self._was_empty
+            site = self.sites.setdefault(key, Site(spec, self.now))
+            site.spec, site.listed, site.stated = spec, True, naive.stated_limit(self.policy, spec)
+            if key not in self.pool:
+                joined.append(site)
+        self.pool.update((site.spec.key, site) for site in joined)
+        for tags in self.tags.values():
+            tags.enlist(joined=joined, left=left, described=described)
+        if self.pool_is_empty() is not self.was_empty:
+            self.closed_s[self.was_empty] += self.now - self.regime_since_s
+            self.regime_since_s, self.was_empty = self.now, not self.was_empty
 
     def _drop_if_gone(self, site: Site) -> None:
         if not site.listed and not site.own and self.sites.get(site.spec.key) is site:
             del self.sites[site.spec.key]
 
-    # -------------------------------------------------------------------- answering
+    # ------------------------------------------------------------------- the rules
 
-    def clocks(self) -> tuple[float, float]:
-        """Seconds so far with endpoints, and without."""
-        totals = self._closed_s.copy()
-        totals[self._was_empty] += self.now - self._regime_since_s
-        return totals[False], totals[True]
+    def _provide(self) -> None:
+        self.bands.there |= self.provided()
+        self.retire()
 
-    def left_s(self, waiting: Waiting) -> tuple[float, float]:
-        """How long it may wait yet while the pool has endpoints, and while it has none."""
-        busy_s, empty_s = self.clocks()
-        return waiting.busy_until_s - busy_s, waiting.empty_until_s - empty_s
+    def retire(self) -> None:
+        """Bands go that nothing provides for, once nothing of them is queued or running."""
+        bands = self.bands
+        bands.there &= self.busy() | self.provided()
+        bands.used &= bands.there
+        bands.former = {each: rules for each, rules in bands.former.items() if each in bands.there}
 
-    def listed(self) -> list[Site]:
-        """The pool's endpoints."""
-        return [site for site in self.sites.values() if site.listed]
+    def _change_policy(self, policy: FlowControlPolicy) -> None:
+        self.same_policy = self.same_policy and policy is self.policy
+        bands = self.bands
+        busy = {waiting.request.priority for waiting in self.queued.values()}
+        bands.former = {each: self.rules(each) for each in busy}
+        bands.to_adopt = sorted(busy, reverse=True)
+        self.policy = policy
+        for site in self.sites.values():
+            site.stated = naive.stated_limit(policy, site.spec)
+        self._age()
+        self._provide()
 
-    def pool_is_empty(self) -> bool:
-        """Whether it has none."""
-        return all(not site.listed for site in self.sites.values())
-
-    def can_never_run(self, eligibility: Eligibility) -> bool:
-        """Whether no endpoint of the pool is eligible, and an empty pool couldn't grow one."""
-        if self.pool_is_empty():
-            return getattr(eligibility, "entries", None) == frozenset()
-        return not any(eligibility.admits(site.spec) for site in self.listed())
-
-    def provided(self) -> set[int]:
-        """The priorities that exist with or without work."""
-        return {0} | set(self._wanted) | set(self.policy.bands)
-
-    def in_use(self) -> set[int]:
-        """The priorities that exist now."""
-        return self.provided() | {waiting.request.priority for waiting in self.queued.values()}
-
-    def ceilings(self) -> dict[int, float]:
-        """Every band's ceiling."""
-        return naive.ceilings(self.policy.ceiling, self.in_use())
-
-    def lanes(self) -> set[tuple[int, Eligibility, int]]:
-        """The lanes of restricted requests."""
-        lanes = {(w.request.priority, w.request.eligibility, w.request.need) for w in self.queued.values()}
-        return {lane for lane in lanes if lane[1] != ANY}
-
-    def holdings(self) -> Holdings:
-        """What is queued, by band and altogether."""
-        holdings: Holdings = {None: (len(self.queued), self.queued_bytes())}
-        for waiting in self.queued.values():
-            count, size = holdings.get(waiting.request.priority, (0, 0))
-            holdings[waiting.request.priority] = (count + 1, size + waiting.request.size_bytes)
-        return holdings
-
-    def queued_bytes(self) -> int:
-        """Over all bands."""
-        return sum(waiting.request.size_bytes for waiting in self.queued.values())
-
-    def excess(self, newcomer: Waiting) -> tuple[int, int]:
-        """How many places and bytes the newcomer lacks."""
-        places = size = 0
-        if self.policy.max_requests is not None:
-            places = min(1, max(0, len(self.queued) - self.policy.max_requests))
-        if self.policy.max_bytes is not None:
-            size = min(newcomer.request.size_bytes, max(0, self.queued_bytes() - self.policy.max_bytes))
-        return places, size
-
-    def expected_victims(self, newcomer: Waiting) -> list[int]:
-        """The newest of the lowest bands, until there is space; none if all, or a full step, would not do."""
-        places, size = self.excess(newcomer)
-        lower = [w for w in self.queued.values() if w.request.priority < newcomer.request.priority]
-        lower.sort(key=lambda w: (w.request.priority, -w.sequence))
-        victims: list[int] = []
-        for waiting in lower:
-            if places <= 0 and size <= 0:
+    def _adopt_next(self) -> None:
+        """One band takes over the policy in force."""
+        bands = self.bands
+        while bands.to_adopt:
+            priority = bands.to_adopt.pop(0)
+            if priority in bands.there:
+                self._adopt(priority)
                 break
-            if places > 0 or waiting.request.size_bytes:
-                victims.append(waiting.request.request_id)
-                places -= 1
-                size -= waiting.request.size_bytes
-        return victims if places <= 0 and size <= 0 and len(victims) <= STEP else []
 
-    def is_one_subset_too_many(self, newcomer: Waiting) -> bool:
-        """Whether the newcomer is the only one of its lane, and that lane one too many."""
-        request = newcomer.request
-        mine = (request.priority, request.eligibility, request.need)
-        others = [w.request for w in self.queued.values() if w is not newcomer]
-        is_alone = mine not in {(each.priority, each.eligibility, each.need) for each in others}
-        return is_alone and mine in self.lanes() and len(self.lanes()) > self.policy.max_lanes
-
-    def can_run_now(self, waiting: Waiting) -> bool:
-        """Whether an endpoint that it may use has room."""
-        request, ceiling = waiting.request, self.ceilings()[waiting.request.priority]
-        return any(
-            request.eligibility.admits(site.spec)
-            and (not request.need or self.room(self.policy, site, ceiling))
-            for site in self.listed()
-        )
+    def _adopt(self, priority: int) -> None:
+        former = self.bands.former.pop(priority, None)
+        mine = [w for w in self.queued.values() if w.request.priority == priority]
+        if former is None or not mine:
+            return
+        rules = self.rules(priority)
+        if rules.ordering != former.ordering:
+            for waiting in mine:
+                waiting.order_key = naive.order_key(rules, waiting.view)
+        most = former.flow_max_in_flight
+        for flow in dict.fromkeys(waiting.flow for waiting in mine):
+            was_held = most is not None and self.in_flight(priority, flow) >= most
+            is_held = self.is_at_cap(priority, flow)
+            tags = self.tags[priority]
+            if was_held and not is_held:
+                tags.release(flow)
+            elif is_held and not was_held:
+                tags.rest(tags.flow(flow), next(iter(tags.flow(flow).lanes)))

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING
 
-from epp.core.actions import Action, Dispatch, Refuse, ScrapeNow, WakeAt
+from epp.core.actions import Action, Dispatch, Evict, Refuse, ScrapeNow, WakeAt
 from epp.core.eligibility import ANY, Eligibility, Subset
-from epp.core.endpoint import EndpointSpec, EngineSample
+from epp.core.endpoint import Contact, EndpointSpec, EngineSample
 from epp.core.events import (
     Arrived,
     Cancelled,
@@ -22,6 +22,7 @@ from epp.core.events import (
     Ended,
     EndpointsChanged,
     Event,
+    FirstByte,
     ObjectivesChanged,
     PolicyChanged,
     Scraped,
@@ -47,10 +48,19 @@ class Weather:
     ttls_s: tuple[float | None, ...] = (None, None, 0.0, 0.125, 1.0, 8.0)
     sizes: tuple[int, ...] = (0, 10, 100, 5000)
     charges: tuple[int, ...] = (1, 10, 100)
+    shares: tuple[float, ...] = ()
+    """Weights of requests; empty: all have the same."""
+    slos_s: tuple[float | None, ...] = ()
+    prefill_share: float = 0.0
+    """Of the requests that need a second endpoint."""
+    actuals: tuple[int, ...] = ()
+    """What requests turn out to take, whatever was estimated; empty: nobody sees it."""
     bodiless_share: float = 0.1
     subset_share: float = 0.3
     longest_step_s: float = 0.0625
     largest_burst: int = 150
+    refusals: float = 0.0
+    """How often a scrape finds that nobody listens."""
     oversleeping: float = 0.0
     """How often the driver sleeps through a `WakeAt`."""
     policies: tuple[FlowControlPolicy, ...] = ()
@@ -73,6 +83,7 @@ USUAL = {
     "nonsense": 1.0,
     "tick": 2.0,
     "drain": 0.0,
+    "begin": 0.0,
 }
 
 
@@ -107,6 +118,7 @@ class Storm:
             "nonsense": self._nonsense,
             "tick": self._tick,
             "drain": self._drain,
+            "begin": self._begin,
         }
         weights = USUAL | self.weather.weights
         self._kinds = list(weights)
@@ -168,7 +180,7 @@ class Storm:
                     self.queued.remove(request_id)
                 case WakeAt(at_s):
                     self._wake_s = at_s
-                case ScrapeNow():
+                case ScrapeNow() | Evict():
                     pass
 
     def _arrive(self) -> None:
@@ -181,12 +193,23 @@ class Storm:
                 random.choice(weather.tenants),
                 random.choice(weather.sizes),
                 need=0 if random.random() < weather.bodiless_share else 1,
-                eligibility=self._eligibility(),
-                ttl_s=random.choice(weather.ttls_s),
                 input_tokens=random.choice(weather.charges),
                 max_output_tokens=0,
+                eligibility=self._eligibility(),
+                ttl_s=random.choice(weather.ttls_s),
+                weight=random.choice(weather.shares) if weather.shares else 1.0,
+                slo_s=random.choice(weather.slos_s) if weather.slos_s else None,
+                prefill=self._prefill(),
             )
         )
+
+    def _prefill(self) -> Eligibility | None:
+        if not self.weather.prefill_share or self._random.random() >= self.weather.prefill_share:
+            return None
+        return self._eligibility()
+
+    def _begin(self) -> None:
+        self._do(FirstByte(self._someone(self.running)))
 
     def _eligibility(self) -> Eligibility:
         random = self._random
@@ -216,7 +239,11 @@ class Storm:
             self._do(Cancelled(request_id))
 
     def _end(self) -> None:
-        self._do(Ended(self._someone(self.running)))
+        request_id, actuals = self._someone(self.running), self.weather.actuals
+        if actuals and self._random.random() < 0.9:
+            self._do(Ended(request_id, self._random.choice(actuals), self._random.choice(actuals)))
+        else:
+            self._do(Ended(request_id))
 
     def _fail(self) -> None:
         self._do(DeliveryFailed(self._someone(self.running)))
@@ -230,7 +257,10 @@ class Storm:
         metrics = EngineSample(
             random.choice((0, 0, 1, 4, 9)), random.randrange(12), random.choice((0.0, 0.3, 0.5, 0.9))
         )
-        self._do(Scraped(spec.key, sent_s, self.now, None if random.random() < 0.1 else metrics))
+        failed = random.random() < 0.1
+        refused = bool(self.weather.refusals) and random.random() < self.weather.refusals
+        contact = Contact.REFUSED if refused else Contact.REACHED
+        self._do(Scraped(spec.key, sent_s, self.now, None if failed or refused else metrics, contact))
 
     def _change_endpoints(self) -> None:
         random = self._random

@@ -111,9 +111,11 @@ def test_a_band_that_goes_leaves_its_account_and_finds_it_again() -> None:
     core.handle(request(0), 0.0)
     core.handle(request(1, 5), 0.0)
     core.handle(Ended(0), 4.0)
+    core.handle(Ended(1), 4.0)
     assert core.statistics(4.0).retired_wait_s[5][WaitReason.NO_ROOM] == 4.0
-    core.handle(request(2, 5), 4.0)
-    core.handle(Ended(1), 5.0)
+    core.handle(request(2), 4.0)
+    core.handle(request(3, 5), 4.0)
+    core.handle(Ended(2), 5.0)
     core.handle(ObjectivesChanged(frozenset({5})), 6.0)
     assert waits(core, 5) == {WaitReason.NO_ROOM: 5.0}
     assert 5 not in core.statistics(6.0).retired_wait_s

@@ -121,7 +121,7 @@ def test_configured_bands_exist_without_objectives() -> None:
 
 
 def test_a_band_with_work_outlives_its_objective() -> None:
-    """The objective goes while requests wait: they keep their place, and the band goes when they have gone."""
+    """The objective goes while requests wait: they keep their place, and the band goes when the last has ended."""
     core = controller(A)
     core.handle(ObjectivesChanged(frozenset({10, -5})), 0.0)
     core.handle(request(0), 0.0)
@@ -130,8 +130,10 @@ def test_a_band_with_work_outlives_its_objective() -> None:
     core.handle(ObjectivesChanged(frozenset()), 0.0)
     assert list(bands(core)) == [10, 0, -5]
     assert dispatched(core.handle(Ended(0), 1.0)) == [2]
-    assert list(bands(core)) == [0, -5]
+    assert list(bands(core)) == [10, 0, -5]
     assert dispatched(core.handle(Ended(2), 1.0)) == [1]
+    assert list(bands(core)) == [0, -5]
+    core.handle(Ended(1), 1.0)
     assert list(bands(core)) == [0]
 
 
@@ -149,15 +151,15 @@ def test_a_band_that_goes_lets_its_neighbours_ceilings_rise_and_their_work_run()
 
 
 def test_bands_that_go_one_after_the_other_leave_no_work_beside_room() -> None:
-    """A band that empties in the pass after another's retirement retires as well, and so on, in the same call."""
+    """A band that is cancelled away raises the ceilings of those below, whose work goes in the same call."""
     core = controller(A, B, capacity=ConcurrencyDetector(max_concurrency=8), ceiling=RankCeiling(0.2))
     core.handle(ObjectivesChanged(frozenset({0, -5})), 0.0)
     for number in range(8):
-        core.handle(request(number, 7, eligibility=ON_B), 0.0)
+        core.handle(request(number, 0, eligibility=ON_B), 0.0)
     for number in range(10, 16):
-        core.handle(request(number, 7, eligibility=ON_A), 0.0)
+        core.handle(request(number, 0, eligibility=ON_A), 0.0)
     core.handle(request(20, 7, eligibility=ON_B), 0.0)
-    core.handle(request(21, 5, eligibility=ON_A), 0.0)
+    core.handle(request(21, 0, eligibility=ON_A), 0.0)
     core.handle(request(22, 0, eligibility=ON_A), 0.0)
     assert dispatched(core.handle(Cancelled(20), 0.0)) == [21, 22]
 

@@ -12,11 +12,13 @@ from epp.core.capacity import (
     OWN_ACCOUNTING_FLOOR,
     ConcurrencyDetector,
     ConcurrencyMode,
+    StalenessPolicy,
     UtilizationDetector,
     below,
+    counted_load,
     own_accounting,
+    staleness_of,
 )
-from epp.core.ceilings import StaticCeiling
 from epp.core.endpoint import NO_SAMPLE, EndpointView, EngineSample, Knowledge
 from tests.core.building import endpoint
 
@@ -26,6 +28,8 @@ DETECTORS = (
     ConcurrencyDetector(max_concurrency=7),
     ConcurrencyDetector(mode=ConcurrencyMode.TOKENS, max_token_concurrency=90),
     ConcurrencyDetector(mode=ConcurrencyMode.HYBRID, max_concurrency=4, max_token_concurrency=90),
+    UtilizationDetector(queue_depth_threshold=3, staleness=StalenessPolicy.LAST_SAMPLE),
+    ConcurrencyDetector(max_concurrency=7, staleness=StalenessPolicy.LAST_SAMPLE),
 )
 
 
@@ -40,10 +44,11 @@ def view(
     kv: float = 0.0,
     proven: int = 0,
     limit: int | None = None,
+    learned: float | None = None,
 ) -> EndpointView:
     """An endpoint in some state."""
     seen = NO_SAMPLE if knowledge is Knowledge.UNKNOWN else EngineSample(waiting, running, kv)
-    return EndpointView(endpoint(1, max_concurrency=limit), own, tokens, foreign, knowledge, seen, proven, 0)
+    return EndpointView(endpoint(1), own, tokens, foreign, knowledge, seen, proven, 0, limit, learned)
 
 
 views = st.builds(
@@ -57,6 +62,7 @@ views = st.builds(
     kv=st.floats(0, 1),
     proven=st.integers(0, 12),
     limit=st.sampled_from((None, None, 0, 1, 5)),
+    learned=st.sampled_from((None, None, 1.0, 6.0)),
 )
 ceilings = st.floats(0, 1)
 
@@ -196,7 +202,103 @@ def test_own_accounting_has_a_floor() -> None:
     assert not own_accounting(view(own=OWN_ACCOUNTING_FLOOR), 1.0)
 
 
-def test_the_static_ceiling_is_the_same_for_all() -> None:
-    """One number per priority; 1.0 unless said otherwise."""
-    assert list(StaticCeiling().ceilings((5, 0, -5))) == [1.0, 1.0, 1.0]
-    assert list(StaticCeiling(threshold=0.5).ceilings((5, 0))) == [0.5, 0.5]
+# ------------------------------------------------------------------------------------------- limits
+
+
+MODES = [
+    UtilizationDetector(queue_depth_threshold=50),
+    ConcurrencyDetector(max_concurrency=50),
+    ConcurrencyDetector(mode=ConcurrencyMode.TOKENS),
+    ConcurrencyDetector(mode=ConcurrencyMode.HYBRID, max_concurrency=50),
+]
+
+
+@pytest.mark.parametrize("detector", MODES)
+@pytest.mark.parametrize(("stated", "learned"), [(3, None), (None, 3.0), (3, 9.0), (9, 3.0)])
+def test_the_endpoints_own_limit_bounds_its_requests(
+    detector: Any, stated: int | None, learned: float | None
+) -> None:
+    """Stated or learned, the lower of the two holds in every mode, below ceilings, and shows in the saturation."""
+    assert detector.has_room(view(own=2, limit=stated, learned=learned), 1.0)
+    assert not detector.has_room(view(own=3, limit=stated, learned=learned), 1.0)
+    assert not detector.has_room(view(own=1, foreign=2, limit=stated, learned=learned), 1.0)
+    assert not detector.has_room(view(own=2, limit=stated, learned=learned), 0.5)
+    assert detector.saturation(view(own=3, limit=stated, learned=learned)) == 1.0
+
+
+@pytest.mark.parametrize("detector", MODES)
+def test_a_limit_of_nothing_means_never(detector: Any) -> None:
+    """An operator who states 0 takes an endpoint out of use, whatever is known of it, and it counts as full."""
+    for knowledge in Knowledge:
+        assert not detector.has_room(view(limit=0, knowledge=knowledge), 1.0)
+        assert not detector.has_room(view(limit=0, learned=5.0, knowledge=knowledge), 1.0)
+    assert detector.saturation(view(limit=0)) == 1.0
+
+
+def test_an_endpoints_own_limit_replaces_the_detectors_number() -> None:
+    """It may be higher, too: the detector's number is for endpoints of which nobody says anything."""
+    detector = ConcurrencyDetector(max_concurrency=2)
+    assert detector.has_room(view(own=5, limit=6), 1.0)
+    assert detector.has_room(view(own=5, learned=6.0), 1.0)
+    hybrid = ConcurrencyDetector(mode=ConcurrencyMode.HYBRID, max_concurrency=2, max_token_concurrency=100)
+    assert hybrid.has_room(view(own=5, tokens=99, limit=6), 1.0)
+    assert not hybrid.has_room(view(own=5, tokens=100, limit=6), 1.0)
+
+
+def test_tokens_alone_need_no_limit_on_requests() -> None:
+    """Counting tokens, the detector's number of requests says nothing, the endpoint's own does."""
+    tokens = ConcurrencyDetector(mode=ConcurrencyMode.TOKENS, max_concurrency=1, max_token_concurrency=100)
+    assert tokens.saturation(view(own=50, tokens=40)) == 0.4
+    assert tokens.saturation(view(own=5, tokens=40, limit=10)) == 0.5
+
+
+# ---------------------------------------------------------------------------------------- staleness
+
+
+LASTING = StalenessPolicy.LAST_SAMPLE
+
+
+def test_the_last_sample_goes_on_counting_where_that_is_wanted() -> None:
+    """Queue, cache and others' requests as last seen, beside what we have there now."""
+    stale = Knowledge.STALE
+    detector = UtilizationDetector(queue_depth_threshold=5, staleness=LASTING)
+    assert detector.has_room(view(own=12, running=8, knowledge=stale), 1.0)
+    assert not detector.has_room(view(own=13, running=8, knowledge=stale), 1.0)
+    assert not detector.has_room(view(own=8, foreign=5, running=8, knowledge=stale), 1.0)
+    assert not detector.has_room(view(own=1, kv=0.8, knowledge=stale), 1.0)
+    assert detector.saturation(view(own=1, kv=0.4, knowledge=stale)) == 0.5
+    counting = ConcurrencyDetector(max_concurrency=4, staleness=LASTING)
+    assert counting.has_room(view(own=1, foreign=2, knowledge=stale), 1.0)
+    assert not counting.has_room(view(own=2, foreign=2, knowledge=stale), 1.0)
+    assert counting.renewable(view(own=2, foreign=2, knowledge=stale))
+
+
+@pytest.mark.parametrize(
+    "detector", [UtilizationDetector(staleness=LASTING), ConcurrencyDetector(staleness=LASTING)]
+)
+def test_an_old_sample_that_said_full_does_not_close_the_endpoint(detector: Any) -> None:
+    """One request of ours fits at any time, whatever was there when it was last heard of; below a ceiling of 0 none."""
+    full = view(foreign=300, waiting=99, running=50, kv=1.0, knowledge=Knowledge.STALE, limit=3)
+    assert detector.has_room(full, 1.0)
+    assert detector.has_room(full, 0.1)
+    assert not detector.has_room(full, 0.0)
+    assert not detector.has_room(full._replace(own_requests=1), 1.0)
+    assert not detector.has_room(full._replace(knowledge=Knowledge.FRESH), 1.0)
+    assert counted_load(full) == 0
+    assert counted_load(full._replace(own_requests=1)) == 301
+
+
+@pytest.mark.parametrize("staleness", StalenessPolicy)
+def test_before_the_first_sample_own_accounting_decides(staleness: StalenessPolicy) -> None:
+    """Nothing was ever seen, so nothing can go on counting: five at once, whatever the policy."""
+    detector = UtilizationDetector(staleness=staleness)
+    assert detector.has_room(view(own=4, knowledge=Knowledge.UNKNOWN), 1.0)
+    assert not detector.has_room(view(own=5, knowledge=Knowledge.UNKNOWN), 1.0)
+
+
+def test_strangers_forget_stale_samples() -> None:
+    """Only our own detectors say what becomes of a stale sample; anybody else's view has own accounting."""
+    assert staleness_of(UtilizationDetector(staleness=LASTING)) is LASTING
+    assert staleness_of(ConcurrencyDetector(staleness=LASTING)) is LASTING
+    assert staleness_of(ConcurrencyDetector()) is StalenessPolicy.OWN_ACCOUNTING
+    assert staleness_of(object()) is StalenessPolicy.OWN_ACCOUNTING

@@ -45,11 +45,11 @@ def _flow_count(core: Controller) -> None:
 
 
 def _lost_item(core: Controller) -> None:
-    del core._queued[11]
+    del core._waiting.items[11]
 
 
 def _lost_sequence(core: Controller) -> None:
-    core._by_sequence.popitem()
+    core._waiting.by_sequence.popitem()
 
 
 def _load(core: Controller) -> None:
@@ -75,9 +75,7 @@ def _rising_ceiling(core: Controller) -> None:
 
 
 def _room_beside_a_queue(core: Controller) -> None:
-    core._running.pop(0)
-    endpoint = core._ledger.listed[A.key]
-    core._ledger.release(endpoint, need=1, tokens=1, now=0.0)
+    core._running.gone(Ended(0), 0.0)
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,18 @@
-"""How fast a band drains, and when a refused client is told to come again."""
+"""How fast a band drains: requests per second, and their cost, over the last few seconds."""
 
 from __future__ import annotations
 
 from epp.core.actions import Refuse
-from epp.core.drainrate import LONGEST_RETRY_S, SHORTEST_RETRY_S, DrainRate, retry_after_s
+from epp.core.drainrate import DrainRate
 from epp.core.events import Ended, ObjectivesChanged, Tick
+from epp.core.outlook import SHORTEST_RETRY_S
 from tests.core.building import A, controller, request
 
 
-def test_a_band_that_never_drained_promises_nothing() -> None:
-    """Without a dispatch so far the hint is the longest there is."""
+def test_a_band_that_never_drained_has_no_rate() -> None:
+    """Without a dispatch so far both rates are nothing."""
     assert DrainRate().per_second(5.0) == 0.0
-    assert retry_after_s(1, DrainRate().per_second(5.0)) == LONGEST_RETRY_S
+    assert DrainRate().cost_per_second(5.0) == 0.0
 
 
 def test_a_steady_rate_is_measured() -> None:
@@ -20,6 +21,15 @@ def test_a_steady_rate_is_measured() -> None:
     for tenth in range(0, 300, 2):
         rate.count(100.0 + tenth / 10)
     assert abs(rate.per_second(130.0) - 5.0) < 0.6
+
+
+def test_costs_are_added_up_over_the_same_time() -> None:
+    """Ten dispatches a second at 7 each are 70 a second, and after ten quiet seconds none."""
+    rate = DrainRate()
+    for tenth in range(200):
+        rate.count(tenth / 10, 7.0)
+    assert abs(rate.cost_per_second(19.95) - 70.0) < 7.1
+    assert rate.cost_per_second(40.0) == 0.0
 
 
 def test_a_young_rate_is_that_of_its_life() -> None:
@@ -46,24 +56,6 @@ def test_a_rate_comes_back_after_a_long_pause() -> None:
     for _ in range(10):
         rate.count(3600.5)
     assert rate.per_second(3600.9) >= 5
-
-
-def test_the_hint_is_the_queue_ahead_over_the_rate() -> None:
-    """With ten a second, who has fifty before it comes again in about five seconds."""
-    rate = DrainRate()
-    for tenth in range(100):
-        rate.count(tenth / 10)
-    assert 4 <= retry_after_s(50, rate.per_second(10.0)) <= 6
-
-
-def test_the_hint_stays_within_its_bounds() -> None:
-    """Never below 1 s, never above 60."""
-    rate = DrainRate()
-    for _ in range(1000):
-        rate.count(3.0)
-    assert retry_after_s(1, rate.per_second(3.5)) == SHORTEST_RETRY_S
-    assert retry_after_s(10**9, rate.per_second(3.5)) == LONGEST_RETRY_S
-    assert (SHORTEST_RETRY_S, LONGEST_RETRY_S) == (1, 60)
 
 
 def test_each_band_has_a_rate_of_its_own() -> None:

@@ -16,7 +16,7 @@ from tests.core.building import A, controller, dispatched, policy, request
 from tests.core.policies import ODD_ORDER
 from tests.core.turns import ON_A, Turns
 
-HEAD = ItemView(sequence=7, arrived_s=3.0, deadline_s=None, size_bytes=1, facts=None, input_tokens=5)
+HEAD = ItemView(sequence=7, arrived_s=3.0, deadline_s=None, size_bytes=1, input_tokens=5)
 
 
 def test_round_robin_goes_by_turns_and_charges_one() -> None:

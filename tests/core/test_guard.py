@@ -13,7 +13,7 @@ from epp.core.policy import ItemView
 from tests.core.building import LeastLoaded, endpoint
 from tests.core.policies import PolicyCrashError
 
-ITEM = ItemView(sequence=3, arrived_s=12.5, deadline_s=None, size_bytes=1, facts=None)
+ITEM = ItemView(sequence=3, arrived_s=12.5, deadline_s=None, size_bytes=1)
 
 
 class Says:

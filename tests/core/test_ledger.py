@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from epp.core.capacity import ConcurrencyDetector, UtilizationDetector
-from epp.core.endpoint import EndpointView, Knowledge
+from epp.core.capacity import ConcurrencyDetector, StalenessPolicy, UtilizationDetector
+from epp.core.endpoint import EndpointSpec, EndpointView, Knowledge
 from epp.core.events import Cancelled, DeliveryFailed, Ended, EndpointsChanged, PolicyChanged, Scraped, Tick
+from epp.core.guard import PolicyGuard
+from epp.core.learning import LearnedLimitPolicy, LearnedLimits
+from epp.core.ledger import Ledger
+from epp.core.limits import LabelLimit, LimitRules
 from tests.core.building import (
     A,
     B,
+    C,
     asked,
     controller,
     destinations,
@@ -28,6 +33,8 @@ from tests.core.turns import ON_A
 
 if TYPE_CHECKING:
     from epp.core import Controller
+    from epp.core.incarnation import Endpoint
+    from epp.core.policy import FlowControlPolicy
 
 UTILIZATION = UtilizationDetector()
 
@@ -128,6 +135,69 @@ def test_a_pods_new_limit_counts_at_once() -> None:
     assert dispatched(core.handle(Ended(0), 3.0)) == []
     assert dispatched(core.handle(Ended(1), 3.0)) == []
     assert dispatched(core.handle(Ended(2), 3.0)) == [3]
+
+
+# ------------------------------------------------------------------------------------------- limits
+
+
+def labelled(number: int, max_concurrency: int | None = None, **labels: str) -> EndpointSpec:
+    """An endpoint whose pod has these labels."""
+    return EndpointSpec(
+        f"10.0.0.{number}:8000", labels=tuple(sorted(labels.items())), max_concurrency=max_concurrency
+    )
+
+
+RULES = LimitRules(label="limit", by_label=(LabelLimit("gpu", "big", 4), LabelLimit("gpu", "small", 1)))
+
+
+def test_labels_state_limits() -> None:
+    """Unlike machines take unlike numbers of requests: by the annotation, else the label, else the first rule."""
+    pool = (
+        labelled(1, gpu="big"),
+        labelled(2, gpu="small"),
+        labelled(3, gpu="small", limit="3"),
+        labelled(4, 6, gpu="small", limit="3"),
+        labelled(5, gpu="none"),
+    )
+    core = controller(*pool, capacity=ConcurrencyDetector(max_concurrency=2), limits=RULES)
+    sent: dict[int, str] = {}
+    for number in range(30):
+        sent |= destinations(core.handle(request(number), 0.0))
+    assert [list(sent.values()).count(each.address) for each in pool] == [4, 1, 3, 6, 2]
+    assert [each.stated_limit for each in core.statistics(0.0).endpoints] == [4, 1, 3, 6, None]
+
+
+def test_other_labels_and_other_rules_count_at_once() -> None:
+    """A pod that is labelled anew, and rules that are written anew, change what fits with nothing else happening."""
+    core = controller(labelled(1, gpu="small"), limits=RULES)
+    for number in range(9):
+        core.handle(request(number), 0.0)
+    assert dispatched(core.handle(EndpointsChanged((labelled(1, gpu="big"),)), 1.0)) == [1, 2, 3]
+    raised = LimitRules(by_label=(LabelLimit("gpu", "big", 6),))
+    assert dispatched(core.handle(PolicyChanged(policy(limits=raised)), 2.0)) == [4, 5]
+    core.handle(PolicyChanged(policy()), 3.0)
+    assert view(core).stated_limit is None
+
+
+def test_limits_are_worked_out_once() -> None:
+    """Labels are read when an endpoint is described or the rules change, never for a decision."""
+    asked_of: list[str] = []
+
+    class Counting(LimitRules):
+        def limit(self, endpoint: EndpointSpec) -> int | None:
+            asked_of.append(endpoint.address)
+            return 3
+
+    rules = Counting()
+    core = controller(A, B, limits=rules)
+    for number in range(20):
+        core.handle(request(number), 0.0)
+    for number in range(6):
+        core.handle(Ended(number), 1.0)
+    core.handle(scraped(A, 1.0), 1.0)
+    core.handle(EndpointsChanged((A, B)), 2.0)
+    core.handle(PolicyChanged(policy(limits=rules, ttl_s=5.0)), 2.0)
+    assert asked_of == [A.address, B.address]
 
 
 # ------------------------------------------------------------------------------------ foreign load
@@ -279,6 +349,223 @@ def test_another_staleness_counts_for_samples_that_are_there(
     assert view(core).knowledge is Knowledge.FRESH
     core.handle(Tick(), stale_at_s)
     assert view(core).knowledge is Knowledge.STALE
+
+
+LASTING = ConcurrencyDetector(max_concurrency=5, staleness=StalenessPolicy.LAST_SAMPLE)
+
+
+def test_a_stale_sample_goes_on_counting_where_that_is_wanted() -> None:
+    """Others' requests stay on the endpoint as last seen, ours come on top, and one of ours fits whatever was seen."""
+    core = controller(A, capacity=LASTING, staleness_s=2.0)
+    core.handle(scraped(A, 0.0, running=3), 0.0)
+    core.handle(Tick(), 9.0)
+    assert (view(core).knowledge, view(core).load) == (Knowledge.STALE, 3)
+    assert [len(dispatched(core.handle(request(number), 9.0))) for number in range(4)] == [1, 1, 0, 0]
+    crowded = controller(A, capacity=LASTING, staleness_s=2.0)
+    crowded.handle(scraped(A, 0.0, running=40), 0.0)
+    assert dispatched(crowded.handle(request(1), 0.0)) == []
+    assert dispatched(crowded.handle(Tick(), 2.0)) == [1]
+    actions = crowded.handle(request(2), 2.5)
+    assert dispatched(actions) == []
+    assert asked(actions) or asked(crowded.handle(Tick(), wake_s(actions) or 0.0)) == [A.key]
+    assert dispatched(crowded.handle(Ended(1), 3.0)) == [2]
+
+
+def test_another_staleness_policy_counts_for_what_is_stale_already() -> None:
+    """What was last seen is neither lost by forgetting it for a while, nor remembered against the policy."""
+    core = controller(A, capacity=ConcurrencyDetector(max_concurrency=5), staleness_s=2.0)
+    core.handle(scraped(A, 0.0, running=3), 0.0)
+    core.handle(Tick(), 9.0)
+    assert view(core).load == 0
+    core.handle(PolicyChanged(policy(capacity=LASTING)), 10.0)
+    assert view(core).load == 3
+    core.handle(PolicyChanged(policy()), 11.0)
+    assert view(core).load == 0
+
+
+# --------------------------------------------------------------------------------- learned limits
+
+
+SHADOW = LearnedLimitPolicy(initial=3, least=2, most=3)
+ON = LearnedLimitPolicy(mode=LearnedLimits.ON, initial=3, least=2, most=3)
+
+
+def a_ledger(rules: FlowControlPolicy, *specs: EndpointSpec) -> Ledger:
+    """A ledger of these endpoints, by itself."""
+    ledger = Ledger(rules, PolicyGuard())
+    ledger.configure(rules, [1.0], 0.0)
+    ledger.enlist(specs or (A,), 0.0)
+    return ledger
+
+
+def fill(ledger: Ledger, endpoint: Endpoint, *, at_s: float = 0.0) -> int:
+    """Reserve until there is no room. Returns how many fitted."""
+    count = 0
+    while endpoint in ledger.full_room.views and count < 100:
+        ledger.reserve(endpoint, need=1, tokens=1, now=at_s)
+        count += 1
+    return count
+
+
+def teach(ledger: Ledger, endpoint: Endpoint, took_s: float, *, samples: int = 1, at_s: float = 1.0) -> float:
+    """First bytes that took so long, one a second. Returns when it was over."""
+    for _ in range(samples):
+        at_s += 1.0
+        ledger.first_byte(endpoint, took_s=took_s, input_tokens=100, now=at_s)
+    return at_s
+
+
+def settle(ledger: Ledger, endpoint: Endpoint) -> None:
+    """Show it half empty first, a limit of 4 provided, so that it needs no probe."""
+    ledger.reserve(endpoint, need=1, tokens=1, now=0.0)
+    ledger.reserve(endpoint, need=1, tokens=1, now=0.0)
+    teach(ledger, endpoint, 0.1, samples=10)
+
+
+WIDE = ConcurrencyDetector(max_concurrency=50)
+
+
+def test_a_learned_limit_that_is_on_decides_room() -> None:
+    """From the first request on it replaces the detector's number, and a lower one counts with the next sample."""
+    ledger = a_ledger(policy(capacity=WIDE, learning=ON))
+    (endpoint,) = ledger.listed.values()
+    assert fill(ledger, endpoint) == 3
+    teach(ledger, endpoint, 0.1, samples=10)
+    for _ in range(2):
+        ledger.release(endpoint, need=1, tokens=1, now=20.0)
+    teach(ledger, endpoint, 0.1, samples=20, at_s=20.0)
+    ledger.reserve(endpoint, need=1, tokens=1, now=50.0)
+    ledger.reserve(endpoint, need=1, tokens=1, now=50.0)
+    assert endpoint.view.learned_limit == 3
+    teach(ledger, endpoint, 9.0, samples=40, at_s=50.0)
+    assert endpoint.view.learned_limit == 2
+    ledger.release(endpoint, need=1, tokens=1, now=100.0)
+    assert endpoint not in ledger.full_room.views
+    ledger.release(endpoint, need=1, tokens=1, now=100.0)
+    assert endpoint in ledger.full_room.views
+
+
+def test_a_learned_limit_grows_into_room() -> None:
+    """Room appears with the very sample that raises the limit, not with the next change of the endpoint."""
+    rules = policy(capacity=WIDE, learning=LearnedLimitPolicy(mode=LearnedLimits.ON, initial=4, most=9))
+    ledger = a_ledger(rules)
+    (endpoint,) = ledger.listed.values()
+    settle(ledger, endpoint)
+    fill(ledger, endpoint)
+    assert endpoint not in ledger.full_room.views
+    teach(ledger, endpoint, 0.1, samples=9, at_s=20.0)
+    assert endpoint in ledger.full_room.views
+    assert ledger.full_room.views[endpoint] is endpoint.view
+
+
+def test_in_shadow_a_learned_limit_is_only_shown() -> None:
+    """Statistics name it, and nothing follows from it; without a policy nothing is learned or shown."""
+    shadow = a_ledger(policy(capacity=WIDE, learning=SHADOW))
+    (endpoint,) = shadow.listed.values()
+    assert fill(shadow, endpoint) == 50
+    assert endpoint.view.learned_limit is None
+    assert shadow.statistics()[0].learned_limit == 3
+    off = a_ledger(policy(capacity=WIDE))
+    (endpoint,) = off.listed.values()
+    teach(off, endpoint, 1.0)
+    assert endpoint.learned is None
+    assert off.statistics()[0].learned_limit is None
+
+
+def test_another_policy_loses_nothing_of_what_was_learned() -> None:
+    """Switched off, to shadow and on again, a limit is the one that had been learned, within the bounds of the day."""
+    wide = LearnedLimitPolicy(mode=LearnedLimits.ON, initial=4, most=200)
+    rules = policy(capacity=WIDE, learning=wide)
+    ledger = a_ledger(rules)
+    (endpoint,) = ledger.listed.values()
+    settle(ledger, endpoint)
+    for step in range(5):
+        fill(ledger, endpoint)
+        teach(ledger, endpoint, 0.1, samples=20, at_s=20.0 * (step + 1))
+    learned = endpoint.view.learned_limit
+    assert learned is not None
+    assert learned > 6
+    for learning, in_force in (
+        (None, None),
+        (LearnedLimitPolicy(most=200), None),
+        (LearnedLimitPolicy(mode=LearnedLimits.ON, most=6), 6),
+        (wide, learned),
+    ):
+        ledger.configure(policy(capacity=WIDE, learning=learning), [1.0], 200.0)
+        assert endpoint.view.learned_limit == in_force
+        assert (endpoint in ledger.full_room.views) is (endpoint.own_requests < (in_force or 50))
+
+
+def test_an_endpoint_takes_what_was_learned_of_it_along() -> None:
+    """Its successor starts anew; one that only flapped, with work on it, goes on where it was."""
+    rules = policy(capacity=WIDE, learning=LearnedLimitPolicy(mode=LearnedLimits.ON, initial=4, most=200))
+    ledger = a_ledger(rules)
+    (endpoint,) = ledger.listed.values()
+    settle(ledger, endpoint)
+    fill(ledger, endpoint)
+    teach(ledger, endpoint, 0.1, samples=20, at_s=20.0)
+    learned = endpoint.view.learned_limit
+    assert learned is not None
+    assert learned > 4
+    ledger.enlist((), 30.0)
+    ledger.enlist((A,), 31.0)
+    assert ledger.listed[A.key].view.learned_limit == learned
+    ledger.enlist((), 32.0)
+    while endpoint.own_requests:
+        ledger.release(endpoint, need=1, tokens=1, now=33.0)
+    ledger.enlist((A,), 34.0)
+    assert ledger.listed[A.key].view.learned_limit == 4
+
+
+def test_a_probe_beside_others_work_ends_with_a_scrape() -> None:
+    """Halved for a look while others fill the half, an endpoint of which we have nothing would never be looked at."""
+    rules = policy(
+        capacity=WIDE,
+        learning=LearnedLimitPolicy(mode=LearnedLimits.ON, initial=10, most=10),
+        staleness_s=1e6,
+    )
+    ledger = a_ledger(rules)
+    (endpoint,) = ledger.listed.values()
+    ledger.scraped(scraped(A, 0.0, running=6), 0.0)
+    assert fill(ledger, endpoint) == 4
+    at_s = 1.0
+    while endpoint.view.learned_limit == 10 and at_s < 1000:
+        at_s = teach(ledger, endpoint, 0.1, at_s=at_s)
+    assert endpoint.view.learned_limit == 5
+    for _ in range(4):
+        ledger.release(endpoint, need=1, tokens=1, now=at_s)
+    assert endpoint not in ledger.full_room.views
+    ledger.scraped(scraped(A, at_s + 1, running=6), at_s + 1)
+    assert endpoint.view.learned_limit == 5
+    assert endpoint not in ledger.full_room.views
+    ledger.scraped(scraped(A, at_s + 2, running=4), at_s + 2)
+    fill(ledger, endpoint, at_s=at_s + 2)
+    at_s = teach(ledger, endpoint, 0.1, samples=8, at_s=at_s + 2)
+    assert endpoint.view.learned_limit == 10
+
+
+# ------------------------------------------------------------------------------------------- order
+
+
+def test_described_endpoints_keep_their_place() -> None:
+    """Order is a matter of joining and of coming to have room: a new description changes neither."""
+    ledger = a_ledger(policy(), A, B, C)
+    turnover = ledger.enlist((A, EndpointSpec(B.address, max_concurrency=3), C), 1.0)
+    assert turnover is not None
+    assert [each.spec.address for each in turnover.described] == [B.address]
+    assert list(ledger.listed) == [A.key, B.key, C.key]
+    assert [each.spec.key for each in ledger.full_room.views] == [A.key, B.key, C.key]
+
+
+def test_rooms_are_in_the_order_of_having_come_to_have_room() -> None:
+    """Who was full and is not any more comes last; another policy goes by the order of joining."""
+    ledger = a_ledger(policy(), A, B, C)
+    first = ledger.listed[A.key]
+    ledger.reserve(first, need=1, tokens=1, now=1.0)
+    ledger.release(first, need=1, tokens=1, now=2.0)
+    assert [each.spec.key for each in ledger.full_room.views] == [B.key, C.key, A.key]
+    ledger.configure(policy(), [1.0], 3.0)
+    assert [each.spec.key for each in ledger.full_room.views] == [A.key, B.key, C.key]
 
 
 # ------------------------------------------------------------------------------------ asking early

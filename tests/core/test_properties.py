@@ -8,13 +8,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from epp.core import Controller
 from epp.core.eligibility import ANY, Subset
-from epp.core.endpoint import EngineSample
+from epp.core.endpoint import Contact, EngineSample
 from epp.core.events import (
     Cancelled,
     DeliveryFailed,
     Draining,
     Ended,
     EndpointsChanged,
+    FirstByte,
     ObjectivesChanged,
     PolicyChanged,
     Resumed,
@@ -85,6 +86,8 @@ class ControllerMachine(RuleBasedStateMachine):
         ttl=ttls,
         eligibility=eligibilities,
         charge=st.sampled_from((1, 10, 60)),
+        weight=st.sampled_from((1.0, 1.0, 0.25, 4.0)),
+        prefill=st.sampled_from((None, None, None, None, ANY, Subset.of(["10.0.0.2"]))),
         copies=st.sampled_from((1, 1, 1, 2, 5)),
     )
     def arrive(
@@ -96,6 +99,8 @@ class ControllerMachine(RuleBasedStateMachine):
         ttl: float | None,
         eligibility: Subset,
         charge: int,
+        weight: float,
+        prefill: Subset | None,
         copies: int,
     ) -> None:
         """One or a few requests of any kind."""
@@ -111,6 +116,8 @@ class ControllerMachine(RuleBasedStateMachine):
                     ttl_s=ttl,
                     eligibility=eligibility,
                     charge_tokens=charge,
+                    weight=weight,
+                    prefill=prefill,
                 ),
                 self.now,
             )
@@ -120,7 +127,7 @@ class ControllerMachine(RuleBasedStateMachine):
     def burst(self, priority: int, ttl: float | None, count: int) -> None:
         """More requests at once than one step decides."""
         for _ in range(count):
-            self.arrive(priority, f"tenant-{self.last_id % 7}", 1, 1, ttl, ANY, 1, 1)
+            self.arrive(priority, f"tenant-{self.last_id % 7}", 1, 1, ttl, ANY, 1, 1.0, None, 1)
 
     @rule(pick=picks)
     def cancel_queued(self, pick: int) -> None:
@@ -132,11 +139,20 @@ class ControllerMachine(RuleBasedStateMachine):
         """A client goes away that is served."""
         self.oracle.handle(Cancelled(self._someone(dict(self.oracle.running), pick)), self.now)
 
-    @rule(pick=picks, count=st.sampled_from((1, 1, 2, 4)))
-    def end(self, pick: int, count: int) -> None:
-        """Responses come to their end."""
+    @rule(
+        pick=picks,
+        count=st.sampled_from((1, 1, 2, 4)),
+        usage=st.sampled_from(((None, None), (1, 0), (10, 2), (7, 200))),
+    )
+    def end(self, pick: int, count: int, usage: tuple[int | None, int | None]) -> None:
+        """Responses come to their end, with or without usage that was seen."""
         for _ in range(count):
-            self.oracle.handle(Ended(self._someone(dict(self.oracle.running), pick)), self.now)
+            self.oracle.handle(Ended(self._someone(dict(self.oracle.running), pick), *usage), self.now)
+
+    @rule(pick=picks)
+    def begin(self, pick: int) -> None:
+        """The first byte of a response comes."""
+        self.oracle.handle(FirstByte(self._someone(dict(self.oracle.running), pick)), self.now)
 
     @rule(pick=picks)
     def fail_delivery(self, pick: int) -> None:
@@ -164,15 +180,16 @@ class ControllerMachine(RuleBasedStateMachine):
         waiting=st.sampled_from((0, 0, 1, 3)),
         running=st.integers(0, 4),
         kv=st.sampled_from((0.0, 0.2, 0.6, 1.0)),
-        fails=st.sampled_from((False, False, False, True)),
+        contact=st.sampled_from((Contact.REACHED, Contact.REACHED, Contact.REACHED, None, Contact.REFUSED)),
     )
     def scrape(
-        self, number: int, uid: str, age: int, waiting: int, running: int, kv: float, *, fails: bool
+        self, number: int, uid: str, age: int, waiting: int, running: int, kv: float, contact: Contact | None
     ) -> None:
-        """A scrape: quick or late, in any order, failed, or of a stranger."""
+        """A scrape: quick or late, in any order, failed (None), refused, or of a stranger."""
         sent_s = self.now - age * MOMENT_S
-        seen = None if fails else EngineSample(waiting, running, kv)
-        self.oracle.handle(Scraped(endpoint(number, uid=uid).key, sent_s, self.now, seen), self.now)
+        seen = EngineSample(waiting, running, kv) if contact is Contact.REACHED else None
+        event = Scraped(endpoint(number, uid=uid).key, sent_s, self.now, seen, contact or Contact.REACHED)
+        self.oracle.handle(event, self.now)
 
     @rule(wanted=st.frozensets(priorities, max_size=4))
     def change_objectives(self, wanted: frozenset[int]) -> None:

@@ -32,7 +32,15 @@ def test_a_long_storm_breaks_no_promise(seed: int, rules: FlowControlPolicy) -> 
 
 def test_a_long_storm_of_changing_policies_breaks_no_promise() -> None:
     """20,000 calls while caps, ceilings, detectors, orders and budgets change under the queued work."""
-    weather = Weather(policies=HONEST, weights={"policy": 1.0, "endpoints": 3.0, "objectives": 1.5})
+    weather = Weather(
+        policies=HONEST,
+        shares=(0.5, 1.0, 2.0),
+        actuals=(1, 20, 300),
+        refusals=0.2,
+        slos_s=(None, 0.25, 4.0),
+        prefill_share=0.15,
+        weights={"begin": 15.0, "policy": 1.0, "endpoints": 3.0, "objectives": 1.5},
+    )
     oracle = scenarios.storm(HONEST[0], seed=13, calls=20_000, weather=weather, audit_every=100)
     assert oracle.dispatches > 1_500
 

@@ -188,7 +188,7 @@ def test_a_policy_with_a_broken_name_is_blamed_by_its_type() -> None:
 
     core = controller(A, ceiling=Nameless())
     assert dispatched(core.handle(request(1), 0.0)) == [1]
-    assert core.statistics(0.0).policy_faults == {("Nameless", "RuntimeError"): 1}
+    assert set(core.statistics(0.0).policy_faults) == {("Nameless", "RuntimeError")}
 
 
 def test_ceilings_without_end_are_too_many() -> None:

@@ -1,0 +1,165 @@
+"""A flow: one tenant inside one band, and the single number that says whose turn it is.
+
+The mechanism is start-time fair queueing (Goyal, Vin, Cheng 1996), with charges that are corrected. Rules of this file:
+
+- A flow carries one *tag*, whatever the length of its queue. A dispatch is charged to it at once, by an estimate.
+- A *settlement* leaves the tag as if the actual cost had been charged at dispatch. Between the two the flow may
+  have woken from idleness, and each time its tag was raised to the virtual time of then. Those steps are remembered
+  as long as a charge from before them is unsettled, and the correction goes through them: what virtual time passed
+  while the flow was idle absorbs it, as it would have absorbed the flow's credit. Nothing else is clamped.
+- Virtual time differs between endpoints, and so do tags that were earned there. A flow that wakes elsewhere than where
+  it was served last brings its *lead* over virtual time, not its tag.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from epp.core.incarnation import Endpoint
+    from epp.core.lane import Lane, Queue
+
+_SLACK = 64
+"""Dead entries of the stack of newest items that are not worth a sweep."""
+
+
+class _Wake(NamedTuple):
+    """What one wake made of the tag."""
+
+    tag: float
+    """Before it, with every correction so far."""
+    reference: float
+    """The virtual time that it was compared with."""
+    floor: float
+    """What virtual time was when the flow went to rest. A tag below that is behind for other reasons than rest: it was
+    charged too much, and stays behind by as much."""
+    kept: float
+    """The share of its lead that counts."""
+
+    def beyond(self, tag: float) -> float:
+        """Where a flow of that tag would have started, from virtual time on."""
+        if tag < self.floor:
+            return tag - self.floor
+        return self.kept * max(0.0, tag - self.reference)
+
+
+class Flow:
+    """One tenant inside one band."""
+
+    __slots__ = (
+        "_wakes",
+        "at_cap",
+        "epoch",
+        "fairness_id",
+        "home",
+        "home_offset",
+        "lifetime",
+        "newest",
+        "queued_bytes",
+        "queued_cost",
+        "queued_requests",
+        "queues",
+        "rested",
+        "rested_s",
+        "running_requests",
+        "tag",
+        "unsettled",
+    )
+
+    at_cap: bool
+    """Whether as many of its requests run as may: then those that are queued can't be dispatched."""
+    epoch: int
+    """How often it woke or was reset."""
+    home: Endpoint | None
+    """Where it was served or woke last: its tag is in that endpoint's virtual time. None: it has no lead."""
+    home_offset: float
+    """What that endpoint's lane adds to the tag."""
+    lifetime: int
+    """The band's, in which its tag means something."""
+    newest: list[int]
+    """The sequences of its queued items, the newest last; entries of items that have left are dropped in time."""
+    queues: dict[Lane, Queue]
+    queued_cost: float
+    """What its queued items will be charged."""
+    rested: float
+    """The virtual time of its last lane when it went to rest."""
+    rested_s: float
+    """When its queue became empty last."""
+    unsettled: int
+    """Charges that may still be corrected."""
+
+    def __init__(self, fairness_id: str) -> None:
+        self.fairness_id = fairness_id
+        self.tag = 0.0
+        self.home = None
+        self.home_offset = 0.0
+        self.epoch = 0
+        self.unsettled = 0
+        self.running_requests = 0
+        self.queued_requests = 0
+        self.queued_bytes = 0
+        self.queued_cost = 0.0
+        self.queues = {}
+        self.newest = []
+        self.at_cap = False
+        self.lifetime = 0
+        self.rested_s = 0.0
+        self.rested = 0.0
+        self._wakes: list[_Wake] = []
+
+    def wake(
+        self, time: float, where: Endpoint | None, *, reference: float, rested: float, kept: float
+    ) -> None:
+        """It becomes backlogged where virtual time is `time`, that of the endpoint `where`.
+
+        `reference` is the virtual time that its tag is to be compared with, `rested` what that was when the flow went
+        to rest, and `kept` the share of its lead that counts.
+        """
+        tag = self.tag + self.home_offset
+        wake = _Wake(tag, reference, min(rested, reference), kept)
+        self.home = where
+        self.home_offset = 0.0
+        self.tag = time + wake.beyond(tag)
+        self.epoch += 1
+        if self.unsettled:
+            self._wakes.append(wake)
+
+    def charge(self, cost: float, endpoint: Endpoint, offset: float) -> None:
+        """It was given service on `endpoint`, at its tag plus `offset`."""
+        self.tag += cost
+        self.home = endpoint
+        self.home_offset = offset
+        self.unsettled += 1
+
+    def settle(self, correction: float, epoch: int) -> bool:
+        """The charge made at `epoch` turned out to be off by `correction`. Returns whether the tag moved."""
+        self.unsettled -= 1
+        first = epoch - (self.epoch - len(self._wakes))
+        if correction and first >= 0:
+            for at in range(first, len(self._wakes)):
+                wake = self._wakes[at]
+                self._wakes[at] = wake._replace(tag=wake.tag + correction)
+                correction = wake.beyond(wake.tag + correction) - wake.beyond(wake.tag)
+                if not correction:
+                    break
+            self.tag += correction
+        if not self.unsettled:
+            self._wakes.clear()
+        return bool(correction) and first >= 0
+
+    def reset(self, lifetime: int) -> None:
+        """Nothing of before counts any more: the band has been empty."""
+        self.lifetime = lifetime
+        self.tag = self.home_offset = 0.0
+        self.home = None
+        self.epoch += 1
+        self._wakes.clear()
+
+    def pushed(self, sequence: int) -> None:
+        """An item of it is queued."""
+        if len(self.newest) > 4 * self.queued_requests + _SLACK:
+            alive: set[int] = set()
+            for lane in self.queues:
+                alive.update(at for at in self.newest if at in lane.items)
+            self.newest = [at for at in self.newest if at in alive]
+        self.newest.append(sequence)
