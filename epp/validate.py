@@ -1,7 +1,8 @@
 """`epp validate`: everything that is wrong with a configuration and with manifests, before anybody serves with them.
 
 One line for each problem, `file:line: field: message`, as editors know it; then one line with the verdict. The exit
-status is 0 if nothing needs mending, and 1 otherwise. What is merely worth knowing is a line too, and costs nothing.
+status is 0 if nothing needs mending, and 1 otherwise. A problem with which the file would be used all the same begins
+with `warning:` behind its place. What is merely worth knowing begins with `note:`, and costs nothing.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from epp.api import ApiObject
+    from epp.files import FileProblem
 
 _MEND = (Severity.ERROR, Severity.WARNING)
+_MARKS = {Severity.WARNING: "warning: ", Severity.INFO: "note: "}
 
 
 class _Verdict(NamedTuple):
@@ -76,12 +79,19 @@ def _check_objects(path: Path, pool_name: str | None, pool_namespace: str | None
     objects = ObjectFiles(path).load().upserts
     reconciler = PoolReconciler(pool_name=pool_name, pool_namespace=pool_namespace)
     reconciler.apply(upserts=objects)
-    problems = [str(problem) for problem in found if problem.problem.severity in _MEND]
+    problems = [_marked(problem) for problem in found if problem.problem.severity in _MEND]
     return _Verdict(
         problems or _useless(path, reconciler),
-        [str(problem) for problem in found if problem.problem.severity is Severity.INFO],
+        [_marked(problem) for problem in found if problem.problem.severity is Severity.INFO],
         f"{path}: {_summary(objects, reconciler)}",
     )
+
+
+def _marked(found: FileProblem) -> str:
+    """The line for a problem, with its weight behind its place; errors have none."""
+    place = found.file if found.line is None else f"{found.file}:{found.line}"
+    mark = _MARKS.get(found.problem.severity, "")
+    return f"{place}: {mark}{str(found).removeprefix(f'{place}: ')}"
 
 
 def _useless(path: Path, reconciler: PoolReconciler) -> list[str]:

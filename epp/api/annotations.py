@@ -19,11 +19,14 @@ if TYPE_CHECKING:
 QUEUE_TTL = "epp/queue-ttl"
 WEIGHT = "epp/weight"
 MAX_CONCURRENCY = "epp/max-concurrency"
+MODELS = "epp/models"
 ACTIVE_PORTS = "llm-d.ai/active-ports"
 LEGACY_ACTIVE_PORTS = "inference.networking.k8s.io/active-ports"
 
 MIN_WEIGHT = 0.001
 MAX_WEIGHT = 1_000_000.0
+MAX_MODELS = 64
+MAX_MODEL_CHARACTERS = 256
 
 _OURS = "epp/"
 _DECIMAL = re.compile(r"[0-9]+(\.[0-9]*)?|\.[0-9]+", re.ASCII)
@@ -57,6 +60,11 @@ class Annotations:
     def max_concurrency(self) -> int | None:
         """A pod's own limit on requests in flight."""
         return self._value(MAX_CONCURRENCY, _limit)
+
+    def models(self) -> frozenset[str]:
+        """The models that a pod serves; empty if it doesn't say, which means whatever the pool serves."""
+        models = self._value(MODELS, _models)
+        return frozenset() if models is None else models
 
     def active_ports(self) -> frozenset[int] | None:
         """The ports of a pod that serve; None means all, and an empty annotation none."""
@@ -124,3 +132,19 @@ def _limit(text: str) -> int:
     if not _WHOLE.fullmatch(text):
         raise ValueError("must be a whole number of requests, such as 32")
     return int(text)
+
+
+def _models(text: str) -> frozenset[str]:
+    names = [name.strip() for name in text.split(",", MAX_MODELS)]
+    if len(names) > MAX_MODELS:
+        raise ValueError(f"must name at most {MAX_MODELS} models")
+    for name in names:
+        if not name or not name.isprintable() or len(name) > MAX_MODEL_CHARACTERS:
+            raise ValueError(
+                f"must be names of models with commas between, each of 1 to {MAX_MODEL_CHARACTERS} printable "
+                "characters, such as llama-3-8b,llama-3-8b-sql"
+            )
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"must name every model once, and names {describe(twice)} twice")
+    return frozenset(names)

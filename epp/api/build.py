@@ -35,6 +35,7 @@ class Tuning(NamedTuple):
     weight: float = 1.0
     active_ports: frozenset[int] | None = None
     max_concurrency: int | None = None
+    models: frozenset[str] = frozenset()
 
 
 _UNTUNED = Tuning()
@@ -71,7 +72,11 @@ def _objective_tuning(annotations: Annotations) -> Tuning:
 
 
 def _pod_tuning(annotations: Annotations) -> Tuning:
-    return Tuning(active_ports=annotations.active_ports(), max_concurrency=annotations.max_concurrency())
+    return Tuning(
+        active_ports=annotations.active_ports(),
+        max_concurrency=annotations.max_concurrency(),
+        models=annotations.models(),
+    )
 
 
 def _pool(manifest: PoolManifest, group: str, tuning: Tuning, problems: list[Problem]) -> InferencePool:
@@ -149,6 +154,7 @@ def _pod(manifest: PodManifest, group: str, tuning: Tuning, problems: list[Probl
         ready=serves and status.phase not in _ENDED,
         active_ports=tuning.active_ports,
         max_concurrency=tuning.max_concurrency,
+        models=tuning.models,
     )
 
 

@@ -158,6 +158,7 @@ class EndpointTable:
                     name=f"{name}-rank-{index}",
                     labels=pod.labels,
                     max_concurrency=pod.max_concurrency,
+                    models=pod.models,
                 )
                 for index, port in enumerate(pool.target_ports)
                 if pod.active_ports is None or port in pod.active_ports

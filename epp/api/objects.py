@@ -111,6 +111,8 @@ class Pod(Struct, frozen=True, kw_only=True, gc=False):
     """Annotation `llm-d.ai/active-ports`: the only ports that serve; None means all."""
     max_concurrency: int | None
     """Annotation `epp/max-concurrency`: its own limit on requests in flight; 0 sends it nothing."""
+    models: frozenset[str] = frozenset()
+    """Annotation `epp/models`: the models that it serves; empty means whatever the pool serves."""
 
     @property
     def ref(self) -> ObjectRef:

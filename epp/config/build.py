@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from epp.config.runtime import Runtime
-from epp.core.policy import FlowControlPolicy
+from epp.core.policy import BandPolicy, FlowControlPolicy
 from epp.picking.profile import Profile
 
 if TYPE_CHECKING:
@@ -44,11 +46,43 @@ def build(
         hold_s=flow_control.hold_s,
         staleness_s=max(flow_control.staleness_s, STALE_AFTER_INTERVALS * refresh_interval_s),
         scrape_interval_s=refresh_interval_s,
+        max_flows=flow_control.max_flows,
+        max_lanes=flow_control.max_subsets,
+        early_refusal=flow_control.early_refusal,
+        estimates=flow_control.estimates,
+        limits=flow_control.limits,
+        learning=flow_control.learning,
+        eviction=flow_control.eviction,
     )
     return Runtime(
         policy=policy,
+        weights=flow_control.weights,
+        max_request_ttl_s=flow_control.max_request_ttl_s,
+        explain=flow_control.explain,
         parsers=config.parsers,
         scrape=config.scrape,
         endpoints=profile.rule,
         notes=config.notes,
+    )
+
+
+def within(policy: FlowControlPolicy, *, ttl_s: float, hold_s: float) -> FlowControlPolicy:
+    """The policy where no request is held longer than these budgets, since the gateway wouldn't wait for it.
+
+    Only the budgets that requests have without asking: those that they ask for are cut as they come.
+    """
+
+    def cut(band: BandPolicy) -> BandPolicy:
+        if band.hold_s is None or not hold_s or 0 < band.hold_s <= hold_s:
+            return band
+        return replace(band, hold_s=hold_s)
+
+    negative = policy.default_negative_band
+    return replace(
+        policy,
+        ttl_s=ttl_s,
+        hold_s=hold_s,
+        default_band=cut(policy.default_band),
+        default_negative_band=None if negative is None else cut(negative),
+        bands=MappingProxyType({priority: cut(band) for priority, band in policy.bands.items()}),
     )

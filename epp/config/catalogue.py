@@ -40,7 +40,10 @@ _PRODUCER = "nothing here needs what it produces"
 _BUILT_IN_ACCOUNTING = "requests in flight are always counted, without a plugin"
 _TOKENIZER = "requests are not tokenized; their size is estimated from their bytes"
 _ADMITTER = "requests of negative priority wait in their band instead of being shed"
-_EVICTION = "running requests are never revoked"
+_EVICTION = (
+    "it is built in: with enableEviction, requests below flowControl.eviction.belowPriority give way, the lowest "
+    "priority first, then the latest dispatched"
+)
 _PARSER = "requests on its paths are queued and passed on unparsed"
 _DATA_SOURCE = "only metrics pages are read"
 _SOFT_FILTER = "every candidate has room already, and no preference is made among them"
@@ -52,9 +55,6 @@ _EXCLUDING_FILTER = (
     "without it requests would go to endpoints that it excludes: "
     "remove it, or select endpoints by their labels with label-selector-filter"
 )
-_FAIRNESS = "use round-robin-fairness-policy or global-strict-fairness-policy"
-_ORDERING = "use fcfs-ordering-policy"
-_CEILING = "use static-usage-limit-policy"
 _DISCOVERY = "remove it and start with --objects PATH, which reads the pool and its pods from files"
 
 IGNORED_PARSERS = (
@@ -134,9 +134,6 @@ MISSING: Mapping[str, Missing] = MappingProxyType(
                 "it lets a client choose its endpoint, and is for conformance tests only: remove it",
                 "header-based-testing-filter destination-endpoint-served-verifier",
             ),
-            *_all(Fate.REFUSED, _FAIRNESS, "program-aware-fairness token-fairness-policy"),
-            *_all(Fate.REFUSED, _ORDERING, "edf-ordering-policy slo-deadline-ordering-policy"),
-            *_all(Fate.REFUSED, _CEILING, "priority-holdback-policy soft-reflective-ceiling-policy"),
             *_all(Fate.REFUSED, _DISCOVERY, "file-discovery multicluster-file-discovery"),
         ]
     )

@@ -32,6 +32,6 @@ flowControl:
   defaultPriorityBand:
     maxRequests: 5k
     maxBytes: 1G
-    fairnessPolicyRef: round-robin-fairness-policy
+    fairnessPolicyRef: token-fairness-policy
     orderingPolicyRef: fcfs-ordering-policy
 """

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from epp.api.problem import describe
 from epp.config.document import Listing, Mapping, Scalar, is_null
-from epp.config.problems import join, suggest
+from epp.config.problems import join, nearest, suggest
 from epp.config.quantity import parse_quantity
 from epp.core.durations import parse_go_duration
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
 _NUMBER = re.compile(r"[-+]?([0-9]{1,30}(\.[0-9]{0,30})?|\.[0-9]{1,30})([eE][-+]?[0-9]{1,2})?")
 _FLAGS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_SWITCHES = {True: "on", False: "off"}
+
+LOWEST_PRIORITY, HIGHEST_PRIORITY = -(2**31), 2**31 - 1
 
 E = TypeVar("E", bound=Enum)
 
@@ -72,12 +75,19 @@ class Fields:
         return node.text
 
     def choice(self, key: str, default: E) -> E:
-        """One of the values of `default`'s enum."""
-        text = self.text(key)
+        """One of the values of `default`'s enum.
+
+        Many a YAML tool writes `on` and `off` as `true` and `false`, so these are understood as well.
+        """
         members = {str(member.value): member for member in type(default)}
+        text = self.text(key)
+        if text in _FLAGS and text not in members:
+            text = _SWITCHES[_FLAGS[text]] if _SWITCHES[_FLAGS[text]] in members else text
         if not text or text in members:
             return members.get(text, default)
-        self.fail(key, f"must be one of {', '.join(members)}, got {describe(text)}{suggest(text, members)}")
+        near = nearest(text, members)
+        hint = f"; did you mean {near!r}?" if near else ""
+        self.fail(key, f"must be one of {', '.join(members)}, got {describe(text)}{hint}")
         return default
 
     def flag(self, key: str, *, default: bool) -> bool:
@@ -113,6 +123,10 @@ class Fields:
             self.fail(key, f"must be a whole number{_unquote(node, _WHOLE)}, got {_shown(node)}")
             return default
         return int(self._within(key, node.text, default, above=above, least=least, most=most))
+
+    def priority(self, key: str, default: int = 0) -> int:
+        """A priority as objectives have it."""
+        return self.whole(key, default, least=LOWEST_PRIORITY, most=HIGHEST_PRIORITY)
 
     def quantity(self, key: str) -> int | None:
         """A Kubernetes quantity, at least 0; None if absent."""

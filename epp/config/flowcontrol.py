@@ -1,6 +1,6 @@
 """The `flowControl` section: caps, waiting budgets, bands, and the policies that they name.
 
-Defaults are upstream's, with two differences: fairness is round robin, and without `maxBytes` the queue as a whole is
+Defaults are upstream's, with two differences: fairness goes by tokens, and without `maxBytes` the queue as a whole is
 bounded by a share of the memory there is (`build`); `maxBytes: 0` means no bound, as upstream.
 """
 
@@ -9,23 +9,27 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from epp.config.bands import BandReader, read_budget_s
 from epp.config.model import FlowControlConfig
-from epp.config.plugins import CapacityPlugin, CeilingPlugin, FairnessPlugin, OrderingPlugin
-from epp.config.registry import DEFAULT_STALENESS_S
+from epp.config.plugins import CapacityPlugin, CeilingPlugin
+from epp.config.policies import DEFAULT_DETECTOR
+from epp.config.refinements import read_estimates, read_eviction, read_learned_limit, read_weights
 from epp.config.roster import Wanted
-from epp.core.capacity import UtilizationDetector
+from epp.config.runtime import ExplainHeaders
+from epp.config.weights import UNWEIGHTED
 from epp.core.ceilings import StaticCeiling
-from epp.core.fairness import RoundRobinFairness
-from epp.core.ordering import FcfsOrdering
-from epp.core.policy import BandPolicy
+from epp.core.fairness import TokenFairness
+from epp.core.policy import EarlyRefusal
 
 if TYPE_CHECKING:
     from epp.config.fields import Fields
     from epp.config.roster import Roster
 
 DEFAULT_TTL_S = 60.0
-DEFAULT_BAND_REQUESTS = 5000
-DEFAULT_BAND_BYTES = 1_000_000_000
+DEFAULT_MAX_FLOWS = 4096
+DEFAULT_MAX_SUBSETS = 128
+_MOST_FLOWS = 1_000_000
+_MOST_SUBSETS = 10_000
 
 _DETECTOR = Wanted(
     "saturation detector references undefined plugin '{name}'",
@@ -35,19 +39,8 @@ _DETECTOR = Wanted(
 _CEILING = Wanted(
     "usage limit policy plugin '{name}' not found",
     "plugin '{name}' does not implement UsageLimitPolicy (type: {type})",
-    "use static-usage-limit-policy",
+    "use static-usage-limit-policy, priority-holdback-policy or soft-reflective-ceiling-policy",
 )
-_FAIRNESS = Wanted(
-    'no fairness policy registered for name "{name}"',
-    'plugin "{name}" is not a flowcontrol.FairnessPolicy (type: {type})',
-    "use round-robin-fairness-policy or global-strict-fairness-policy",
-)
-_ORDERING = Wanted(
-    'no ordering policy registered for name "{name}"',
-    'plugin "{name}" is not a flowcontrol.OrderingPolicy (type: {type})',
-    "use fcfs-ordering-policy",
-)
-_INT32 = {"least": -(2**31), "most": 2**31 - 1}
 
 
 def read_flow_control(document: Fields, roster: Roster) -> FlowControlConfig:
@@ -57,25 +50,33 @@ def read_flow_control(document: Fields, roster: Roster) -> FlowControlConfig:
     ceiling = roster.resolve(
         fields, "usageLimitPolicyPluginRef", CeilingPlugin, _CEILING, default="static-usage-limit-policy"
     )
-    if fields.flag("enableEviction", default=False):
-        fields.findings.note(
-            "flowControl.enableEviction has no effect yet: running requests are never revoked"
-        )
     ttl_s = _ttl_s(fields, "defaultRequestTTL", DEFAULT_TTL_S)
     negative = fields.section("defaultNegativePriorityBand")
+    reader = BandReader(fields, roster)
     config = FlowControlConfig(
         capacity=detector.policy,
+        limits=detector.limits,
         staleness_s=detector.staleness_s,
         ceiling=ceiling.policy if ceiling else StaticCeiling(),
-        default_band=_template(fields.section("defaultPriorityBand"), roster),
-        default_negative_band=_template(negative, roster) if negative.given else None,
-        bands=MappingProxyType(_bands(fields, roster)),
+        default_band=reader.template(fields.section("defaultPriorityBand")),
+        default_negative_band=reader.template(negative) if negative.given else None,
+        bands=MappingProxyType(reader.bands()),
         max_requests=fields.quantity("maxRequests") or None,
         max_bytes=fields.quantity("maxBytes"),
+        max_flows=fields.whole("maxFlows", DEFAULT_MAX_FLOWS, least=1, most=_MOST_FLOWS),
+        max_subsets=fields.whole("maxSubsets", DEFAULT_MAX_SUBSETS, least=1, most=_MOST_SUBSETS),
         ttl_s=ttl_s,
         hold_s=_ttl_s(fields, "noEndpointRequestTTL", ttl_s),
+        max_request_ttl_s=read_budget_s(fields, "maxRequestTTL"),
+        early_refusal=fields.choice("earlyRefusal", EarlyRefusal.OFF),
+        explain=fields.choice("explainHeaders", ExplainHeaders.OFF),
+        eviction=read_eviction(fields),
+        learning=read_learned_limit(fields),
+        estimates=read_estimates(fields),
+        weights=read_weights(fields),
     )
     fields.close()
+    _note_idle_weights(fields, config)
     return config
 
 
@@ -91,7 +92,7 @@ def _detector(document: Fields, fields: Fields, roster: Roster) -> CapacityPlugi
     for each in (section, deprecated):
         each.has("pluginRef")
         each.close()
-    return plugin or CapacityPlugin(UtilizationDetector(), DEFAULT_STALENESS_S)
+    return plugin or DEFAULT_DETECTOR
 
 
 def _ttl_s(fields: Fields, key: str, default: float) -> float:
@@ -105,41 +106,12 @@ def _ttl_s(fields: Fields, key: str, default: float) -> float:
     return ttl_s
 
 
-def _bands(fields: Fields, roster: Roster) -> dict[int, BandPolicy]:
-    bands: dict[int, BandPolicy] = {}
-    lines: dict[int, int] = {}
-    for band in fields.sections("priorityBands"):
-        band.require("priority", "is required: the priority of the objectives that the band is for")
-        priority = band.whole("priority", 0, **_INT32)
-        policy = _band(band, roster)
-        band.close()
-        if not band.has("priority"):
-            continue
-        if priority in lines:
-            band.fail(
-                "priority", f"duplicate priority level {priority}, first on line {lines[priority]}: keep one"
-            )
-            continue
-        lines[priority] = band.line
-        bands[priority] = policy
-    return bands
-
-
-def _template(band: Fields, roster: Roster) -> BandPolicy:
-    """A band for priorities that no entry of `priorityBands` names."""
-    if band.whole("priority", 0, **_INT32):
-        band.findings.note(f"{band.path}.priority has no effect: the band is a template for other priorities")
-    policy = _band(band, roster)
-    band.close()
-    return policy
-
-
-def _band(band: Fields, roster: Roster) -> BandPolicy:
-    fairness = roster.resolve(band, "fairnessPolicyRef", FairnessPlugin, _FAIRNESS)
-    ordering = roster.resolve(band, "orderingPolicyRef", OrderingPlugin, _ORDERING)
-    return BandPolicy(
-        fairness=fairness.policy if fairness else RoundRobinFairness(),
-        ordering=ordering.policy if ordering else FcfsOrdering(),
-        max_requests=band.quantity("maxRequests") or DEFAULT_BAND_REQUESTS,
-        max_bytes=band.quantity("maxBytes") or DEFAULT_BAND_BYTES,
-    )
+def _note_idle_weights(fields: Fields, config: FlowControlConfig) -> None:
+    """Weights are nothing without a policy that asks for them."""
+    bands = [config.default_band, *config.bands.values()]
+    if config.default_negative_band is not None:
+        bands.append(config.default_negative_band)
+    if config.weights != UNWEIGHTED and not any(isinstance(band.fairness, TokenFairness) for band in bands):
+        fields.findings.note(
+            "flowControl.weights has no effect: no band has the fairness policy token-fairness-policy"
+        )

@@ -6,14 +6,19 @@ interval, and how much memory there is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from epp.config.runtime import ExplainHeaders
     from epp.config.scrape import ScrapeConfig
-    from epp.core.policy import BandPolicy, CapacityPolicy, CeilingPolicy
+    from epp.config.weights import Weights
+    from epp.core.eviction import EvictionPolicy
+    from epp.core.learning import LearnedLimitPolicy
+    from epp.core.limits import LimitRules
+    from epp.core.policy import BandPolicy, CapacityPolicy, CeilingPolicy, EarlyRefusal, EstimatePolicy
     from epp.picking.labels import LabelRule
     from epp.picking.pickers import Picker
     from epp.picking.scorers import Scorer
@@ -35,6 +40,7 @@ class FlowControlConfig:
     """How requests wait."""
 
     capacity: CapacityPolicy
+    limits: LimitRules
     staleness_s: float
     """A sample older than this is not believed; `build` raises it to what the scrape interval allows."""
     ceiling: CeilingPolicy
@@ -45,8 +51,18 @@ class FlowControlConfig:
     """None: no limit."""
     max_bytes: int | None
     """None: a share of the memory there is. 0: no limit."""
+    max_flows: int
+    max_subsets: int
     ttl_s: float
     hold_s: float
+    max_request_ttl_s: float | None
+    """The most that a request may ask for itself; None: what it would have without asking. 0: no limit."""
+    early_refusal: EarlyRefusal
+    explain: ExplainHeaders
+    eviction: EvictionPolicy | None
+    learning: LearnedLimitPolicy | None
+    estimates: EstimatePolicy
+    weights: Weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,5 +79,7 @@ class EndpointPickerConfig:
     """Types of the parsers, in order."""
     plugins: tuple[str, ...]
     """Names of the plugins that are listed, in order."""
+    text: str = field(default="", compare=False, repr=False)
+    """The document itself, for whoever has to read it again elsewhere."""
     notes: tuple[str, ...]
     """What differs from what the configuration may be expected to do; one line each, for the log."""

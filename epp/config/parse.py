@@ -62,6 +62,7 @@ def parse_config(text: str, *, source: str) -> EndpointPickerConfig:
         scrape=scrape,
         parsers=parsers,
         plugins=tuple(entry.name for entry in roster.listed()),
+        text=text,
         notes=findings.notes,
     )
 
@@ -70,9 +71,16 @@ def read_config(path: Path) -> EndpointPickerConfig:
     """The configuration in a file. Raises `ConfigError`, also when the file can't be read."""
     source = str(path)
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        content = path.read_bytes()
     except OSError as error:
         raise ConfigError(source, [Problem(1, "", f"can't be read: {error.strerror or error}")]) from error
+    return parse_bytes(content, source=source)
+
+
+def parse_bytes(content: bytes, *, source: str) -> EndpointPickerConfig:
+    """The configuration in a file's content. Raises `ConfigError`."""
+    try:
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         problem = Problem(

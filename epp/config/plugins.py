@@ -8,10 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from epp.core.limits import NO_RULES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from epp.config.scrape import EngineMetrics, Scheme
+    from epp.core.limits import LimitRules
     from epp.core.policy import CapacityPolicy, CeilingPolicy, FairnessPolicy, OrderingPolicy
     from epp.picking.labels import LabelRule
     from epp.picking.pickers import Picker
@@ -39,6 +42,8 @@ class CapacityPlugin:
     policy: CapacityPolicy
     staleness_s: float
     """A sample older than this is not believed."""
+    limits: LimitRules = NO_RULES
+    """What endpoints' labels say of their limits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The plugin types that this picker has: each reads its own parameters, strictly, and says what it makes of them.
 
-Names, parameters and defaults are upstream's. The types of upstream that are not here are in `catalogue`.
+Names, parameters and defaults are upstream's. The types of upstream that are not here are in `catalogue`; parameters
+that take more than a line are read in `policies`, `metrics` and `selectors`.
 """
 
 from __future__ import annotations
@@ -10,8 +11,6 @@ from typing import TYPE_CHECKING
 
 from epp.config.metrics import read_core_metrics_extractor, read_metrics_data_source
 from epp.config.plugins import (
-    CapacityPlugin,
-    CeilingPlugin,
     FairnessPlugin,
     LabelFilterPlugin,
     OrderingPlugin,
@@ -20,11 +19,18 @@ from epp.config.plugins import (
     ProfileHandlerPlugin,
     ScorerPlugin,
 )
+from epp.config.policies import (
+    read_concurrency_detector,
+    read_priority_holdback,
+    read_program_aware_fairness,
+    read_soft_reflective_ceiling,
+    read_static_usage_limit,
+    read_token_fairness,
+    read_utilization_detector,
+)
 from epp.config.selectors import read_label_selector, read_valid_values
-from epp.core.capacity import ConcurrencyDetector, ConcurrencyMode, UtilizationDetector
-from epp.core.ceilings import StaticCeiling
 from epp.core.fairness import GlobalStrictFairness, RoundRobinFairness
-from epp.core.ordering import FcfsOrdering
+from epp.core.ordering import EdfOrdering, FcfsOrdering, SloDeadlineOrdering
 from epp.picking.labels import DECODE_ROLES, ENCODE_ROLES, PREFILL_ROLES
 from epp.picking.pickers import MaxScorePicker, RandomPicker, WeightedRandomPicker
 from epp.picking.scorers import KvCacheUtilizationScorer, QueueScorer, RunningRequestsScorer
@@ -39,8 +45,6 @@ if TYPE_CHECKING:
     Reader = Callable[[Fields], Plugin]
     """Reads a plugin's parameters; whatever it doesn't ask for is an unknown field."""
 
-DEFAULT_STALENESS_S = 0.2
-
 
 def _without_parameters(plugin: Plugin) -> Reader:
     def read(fields: Fields) -> Plugin:
@@ -48,45 +52,6 @@ def _without_parameters(plugin: Plugin) -> Reader:
         return plugin
 
     return read
-
-
-def _utilization_detector(fields: Fields) -> CapacityPlugin:
-    staleness_s = fields.duration_s("metricsStalenessThreshold")
-    if staleness_s is not None and staleness_s <= 0:
-        fields.fail("metricsStalenessThreshold", f"must be above 0, got {staleness_s:g}s")
-    _note_headroom(fields)
-    return CapacityPlugin(
-        UtilizationDetector(
-            queue_depth_threshold=fields.whole("queueDepthThreshold", 5, above=0),
-            kv_cache_util_threshold=fields.number("kvCacheUtilThreshold", 0.8, above=0, most=1),
-        ),
-        staleness_s=DEFAULT_STALENESS_S if staleness_s is None else staleness_s,
-    )
-
-
-def _concurrency_detector(fields: Fields) -> CapacityPlugin:
-    _note_headroom(fields)
-    fields.text("inFlightLoadProducerName")  # requests in flight are counted by the core itself
-    return CapacityPlugin(
-        ConcurrencyDetector(
-            mode=fields.choice("concurrencyMode", ConcurrencyMode.REQUESTS),
-            max_concurrency=fields.whole("maxConcurrency", 100, above=0),
-            max_token_concurrency=fields.whole("maxTokenConcurrency", 1_000_000, above=0),
-        ),
-        staleness_s=DEFAULT_STALENESS_S,
-    )
-
-
-def _note_headroom(fields: Fields) -> None:
-    if fields.number("headroom", 0.0, least=0) > 0:
-        fields.findings.note(
-            f"{fields.path}.headroom has no effect: endpoints without room are never candidates, "
-            "so there is no overshoot to allow for"
-        )
-
-
-def _static_usage_limit(fields: Fields) -> CeilingPlugin:
-    return CeilingPlugin(StaticCeiling(fields.number("threshold", 1.0, above=0, most=1)))
 
 
 def _picker(picker: Picker) -> Reader:
@@ -117,12 +82,18 @@ def _by_label(fields: Fields) -> LabelFilterPlugin:
 
 REGISTRY: Mapping[str, Reader] = MappingProxyType(
     {
+        "token-fairness-policy": read_token_fairness,
         "round-robin-fairness-policy": _without_parameters(FairnessPlugin(RoundRobinFairness())),
         "global-strict-fairness-policy": _without_parameters(FairnessPlugin(GlobalStrictFairness())),
+        "program-aware-fairness": read_program_aware_fairness,
         "fcfs-ordering-policy": _without_parameters(OrderingPlugin(FcfsOrdering())),
-        "utilization-detector": _utilization_detector,
-        "concurrency-detector": _concurrency_detector,
-        "static-usage-limit-policy": _static_usage_limit,
+        "edf-ordering-policy": _without_parameters(OrderingPlugin(EdfOrdering())),
+        "slo-deadline-ordering-policy": _without_parameters(OrderingPlugin(SloDeadlineOrdering())),
+        "utilization-detector": read_utilization_detector,
+        "concurrency-detector": read_concurrency_detector,
+        "static-usage-limit-policy": read_static_usage_limit,
+        "priority-holdback-policy": read_priority_holdback,
+        "soft-reflective-ceiling-policy": read_soft_reflective_ceiling,
         "queue-scorer": _without_parameters(ScorerPlugin(QueueScorer)),
         "kv-cache-utilization-scorer": _without_parameters(ScorerPlugin(KvCacheUtilizationScorer)),
         "running-requests-size-scorer": _without_parameters(ScorerPlugin(RunningRequestsScorer)),
@@ -148,6 +119,7 @@ ALWAYS_THERE = (
     "global-strict-fairness-policy",
     "round-robin-fairness-policy",
     "static-usage-limit-policy",
+    "token-fairness-policy",
     "utilization-detector",
     "openai-parser",
     "passthrough-parser",

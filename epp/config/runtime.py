@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from epp.config.scrape import ScrapeConfig
+    from epp.config.weights import Weights
     from epp.core.endpoint import EndpointSpec
     from epp.core.policy import FlowControlPolicy
     from epp.picking.labels import LabelRule
+
+
+class ExplainHeaders(Enum):
+    """Whether responses tell how their requests waited."""
+
+    OFF = "off"
+    ON = "on"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +26,11 @@ class Runtime:
     """A configuration, ready to run."""
 
     policy: FlowControlPolicy
+    weights: Weights
+    """Tenants' shares; where they say nothing, the objective's holds."""
+    max_request_ttl_s: float | None
+    """The most that a request may ask for itself; None: what it would have without asking. 0: no limit."""
+    explain: ExplainHeaders
     parsers: tuple[str, ...]
     """Types of the parsers, in order."""
     scrape: ScrapeConfig | None

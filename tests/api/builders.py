@@ -80,6 +80,7 @@ def a_pod(name="a", ip="10.0.0.1", namespace="team", **changed):
         "ready": True,
         "active_ports": None,
         "max_concurrency": None,
+        "models": frozenset(),
     }
     return Pod(**(fields | changed))
 

@@ -54,6 +54,7 @@ def test_without_annotations_there_are_defaults_and_no_problems():
     assert annotations.queue_ttl_s() is None
     assert annotations.weight() == 1.0
     assert annotations.max_concurrency() is None
+    assert annotations.models() == frozenset()
     assert annotations.active_ports() is None
     assert annotations.problems() == []
 
@@ -70,6 +71,47 @@ def test_a_bad_limit_is_ignored_with_a_warning(text):
     annotations = Annotations({"epp/max-concurrency": text})
     assert annotations.max_concurrency() is None
     assert len(annotations.problems()) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "models"),
+    [
+        ("llama", {"llama"}),
+        (" meta-llama/Llama-3.1-8B , sql:v2 ", {"meta-llama/Llama-3.1-8B", "sql:v2"}),
+        ("größe", {"größe"}),
+        (",".join(f"m{n}" for n in range(64)), {f"m{n}" for n in range(64)}),
+        ("x" * 256, {"x" * 256}),
+    ],
+)
+def test_a_pods_models_are_names_with_commas(text, models):
+    """One to 64 printable names; blanks around them don't count."""
+    annotations = Annotations({"epp/models": text})
+    assert annotations.models() == models
+    assert annotations.problems() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("", "must be names of models with commas between"),
+        (" ", "must be names of models with commas between"),
+        ("llama,", "must be names of models with commas between"),
+        ("llama,,sql", "must be names of models with commas between"),
+        ("llama\x07", "must be names of models with commas between"),
+        ("x" * 257, "each of 1 to 256 printable characters"),
+        ("sql,llama, sql", 'must name every model once, and names "sql" twice'),
+        (",".join(f"m{n}" for n in range(65)), "must name at most 64 models"),
+        ("," * 200_000, "must name at most 64 models"),
+    ],
+)
+def test_bad_models_are_ignored_with_a_warning(text, remedy):
+    """A pod whose annotation says no models serves whatever the pool serves, and its owner is told."""
+    annotations = Annotations({"epp/models": text})
+    assert annotations.models() == frozenset()
+    (problem,) = annotations.problems()
+    assert (problem.severity, problem.path[-1]) == (Severity.WARNING, "epp/models")
+    assert remedy in problem.message
+    assert len(problem.message) < 250
 
 
 @pytest.mark.parametrize(

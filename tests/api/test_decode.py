@@ -36,7 +36,11 @@ POD = {
         "namespace": "team",
         "uid": "3f2a",
         "labels": {"b": "2", "a": "1"},
-        "annotations": {"epp/max-concurrency": "32", "llm-d.ai/active-ports": "8000"},
+        "annotations": {
+            "epp/max-concurrency": "32",
+            "epp/models": "llama, sql",
+            "llm-d.ai/active-ports": "8000",
+        },
     },
     "status": {"podIP": "10.0.0.7", "conditions": [{"type": "Ready", "status": "True"}]},
 }
@@ -291,6 +295,7 @@ def test_a_pod_is_read():
     assert pod.ready
     assert not pod.terminating
     assert pod.max_concurrency == 32
+    assert pod.models == {"llama", "sql"}
     assert pod.active_ports == {8000}
     assert str(pod.ref) == "Pod team/vllm-0"
 

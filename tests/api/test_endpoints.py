@@ -16,10 +16,11 @@ from tests.api.builders import a_pod, a_pool, addresses, reconciler
 
 
 def test_every_ready_pod_gives_one_endpoint_per_port():
-    """Address, incarnation, name, labels and limit are the pod's; the rank is the port's position."""
+    """Address, incarnation, name, labels, limit and models are the pod's; the rank is the port's position."""
     pool = reconciler()
     pool.upsert(a_pool(target_ports=(8001, 8000)))
-    changes = pool.upsert(a_pod(labels=(("app", "vllm"), ("zone", "x")), max_concurrency=32))
+    models = frozenset({"llama"})
+    changes = pool.upsert(a_pod(labels=(("app", "vllm"), ("zone", "x")), max_concurrency=32, models=models))
     expected = tuple(
         EndpointSpec(
             address=f"10.0.0.1:{port}",
@@ -27,6 +28,7 @@ def test_every_ready_pod_gives_one_endpoint_per_port():
             name=f"a-rank-{rank}",
             labels=(("app", "vllm"), ("zone", "x")),
             max_concurrency=32,
+            models=models,
         )
         for rank, port in enumerate((8001, 8000))
     )

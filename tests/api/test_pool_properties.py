@@ -52,6 +52,7 @@ pods = st.builds(
     terminating=going,
     active_ports=mostly(None, frozenset(), frozenset({8001})),
     max_concurrency=mostly(None, 4),
+    models=mostly(frozenset(), frozenset({"llama", "llama-sql"})),
 )
 groups = st.sampled_from(["llm-d.ai", LEGACY_GROUP])
 pool_refs = st.builds(
@@ -168,7 +169,8 @@ class Naive:
                 address = f"[{pod.ip}]:{port}" if ":" in pod.ip else f"{pod.ip}:{port}"
                 uid = pod.uid or f"{namespace}/{name}/{pod.ip}"
                 result.setdefault(
-                    address, (address, uid, f"{name}-rank-{rank}", pod.labels, pod.max_concurrency)
+                    address,
+                    (address, uid, f"{name}-rank-{rank}", pod.labels, pod.max_concurrency, pod.models),
                 )
         return list(result.values())
 
@@ -250,7 +252,10 @@ class Naive:
 
 def seen_endpoints(pool):
     """What a reconciler has, in the shape of the naive computation."""
-    return [(one.address, one.uid, one.name, one.labels, one.max_concurrency) for one in pool.endpoints]
+    return [
+        (one.address, one.uid, one.name, one.labels, one.max_concurrency, one.models)
+        for one in pool.endpoints
+    ]
 
 
 def seen_objectives(pool):

@@ -32,7 +32,15 @@ texts = st.sampled_from(
 )
 annotations = st.dictionaries(
     st.sampled_from(
-        ["epp/queue-ttl", "epp/weight", "epp/max-concurrency", "epp/mine", "llm-d.ai/active-ports", "other"]
+        [
+            "epp/queue-ttl",
+            "epp/weight",
+            "epp/max-concurrency",
+            "epp/models",
+            "epp/mine",
+            "llm-d.ai/active-ports",
+            "other",
+        ]
     ),
     texts,
     max_size=3,

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from epp.config import Runtime, build, default_config
+from epp.config import ExplainHeaders, Runtime, build, default_config
+from epp.config.weights import UNWEIGHTED
 from epp.core.endpoint import NO_SAMPLE, EndpointSpec, EndpointView, Knowledge
+from epp.core.eviction import EvictionPolicy
+from epp.core.learning import LearnedLimitPolicy
+from epp.core.limits import NO_RULES, LabelLimit, LimitRules
+from epp.core.policy import EarlyRefusal, EstimatePolicy
 
 GIB = 2**30
 
@@ -26,18 +31,26 @@ def views(count: int) -> list[EndpointView]:
 
 
 def test_the_defaults_make_the_designs_policy():
-    """60 s on both clocks, a quarter of the memory, no global request limit, and round-robin bands of 5,000."""
+    """60 s on both clocks, a quarter of the memory, no global request limit, and bands of 5,000 by tokens."""
     runtime = built(default_config())
     policy = runtime.policy
     assert (policy.ttl_s, policy.hold_s) == (60.0, 60.0)
     assert (policy.max_bytes, policy.max_requests) == (2 * GIB, None)
     assert policy.band(0) == policy.band(-7) == policy.default_band
     assert (policy.band(3).max_requests, policy.band(3).max_bytes) == (5000, 10**9)
-    assert policy.band(3).fairness.name == "round-robin-fairness-policy"
+    assert policy.band(3).fairness.name == "token-fairness-policy"
     assert policy.band(3).ordering.name == "fcfs-ordering-policy"
     assert policy.capacity.name == "utilization-detector"
     assert policy.ceiling.name == "static-usage-limit-policy"
     assert policy.scrape_interval_s == 0.2
+    assert (policy.max_flows, policy.max_lanes) == (4096, 128)
+    assert (policy.early_refusal, policy.estimates) == (EarlyRefusal.OFF, EstimatePolicy())
+    assert (policy.limits, policy.learning, policy.eviction) == (NO_RULES, None, None)
+    assert (runtime.weights, runtime.max_request_ttl_s, runtime.explain) == (
+        UNWEIGHTED,
+        None,
+        ExplainHeaders.OFF,
+    )
     assert runtime.parsers == ("openai-parser",)
     assert runtime.notes == default_config().notes
     assert runtime.scrape == default_config().scrape
@@ -83,6 +96,40 @@ def test_bands_reach_the_core(parsed):
         )
     ).policy
     assert [policy.band(priority).max_requests for priority in (10, 0, 5, -1, -10)] == [3, 1, 1, 2, 4]
+
+
+def test_everything_that_is_ours_reaches_the_core_or_the_shell(parsed):
+    """Each key ends where it is used: the core's in the policy, the others beside it."""
+    runtime = built(
+        parsed(
+            """
+            plugins:
+            - type: concurrency-detector
+              parameters:
+                maxConcurrencyLabel: slots
+                maxConcurrencyByLabel: [{label: gpu, value: h100, maxConcurrency: 64}]
+            flowControl:
+              saturationDetector: {pluginRef: concurrency-detector}
+              maxRequestTTL: 5m
+              earlyRefusal: when-sure
+              explainHeaders: on
+              enableEviction: true
+              learnedLimit: {}
+              weights: [{pattern: team-*, weight: 3}]
+              estimates: {bytesPerToken: 3, outputTokens: 100}
+              maxFlows: 10
+              maxSubsets: 20
+            """
+        )
+    )
+    policy = runtime.policy
+    assert policy.early_refusal is EarlyRefusal.WHEN_SURE
+    assert policy.estimates == EstimatePolicy(bytes_per_token=3.0, output_tokens=100)
+    assert policy.limits == LimitRules("slots", (LabelLimit("gpu", "h100", 64),))
+    assert (policy.learning, policy.eviction) == (LearnedLimitPolicy(), EvictionPolicy())
+    assert (policy.max_flows, policy.max_lanes) == (10, 20)
+    assert (runtime.max_request_ttl_s, runtime.explain) == (300.0, ExplainHeaders.ON)
+    assert runtime.weights.of("team-a", 1.0) == 3.0
 
 
 def test_the_seed_decides_the_choices():

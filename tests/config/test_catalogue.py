@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from epp.config.catalogue import IGNORED, MISSING, Fate
+from epp.config.catalogue import IGNORED, MISSING
 from epp.config.registry import ALWAYS_THERE, REGISTRY
 
 UPSTREAM_MAY = """
@@ -68,26 +68,26 @@ def test_refused_types_are_errors_with_a_remedy(problems, type_name):
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "section"),
     [
-        "edf-ordering-policy",
-        "slo-deadline-ordering-policy",
-        "program-aware-fairness",
-        "token-fairness-policy",
-        "priority-holdback-policy",
-        "soft-reflective-ceiling-policy",
+        ("edf-ordering-policy", "flowControl: {{priorityBands: [{{priority: 1, orderingPolicyRef: {}}}]}}"),
+        ("slo-deadline-ordering-policy", "flowControl: {{defaultPriorityBand: {{orderingPolicyRef: {}}}}}"),
+        ("program-aware-fairness", "flowControl: {{defaultPriorityBand: {{fairnessPolicyRef: {}}}}}"),
+        ("priority-holdback-policy", "flowControl: {{usageLimitPolicyPluginRef: {}}}"),
+        ("soft-reflective-ceiling-policy", "flowControl: {{usageLimitPolicyPluginRef: {}}}"),
+        ("concurrency-detector", "flowControl: {{saturationDetector: {{pluginRef: {}}}}}"),
     ],
 )
-def test_known_policies_that_we_lack_name_the_alternatives(problems, name):
-    """A policy is never silently another one: a reference without a plugin is refused as well."""
-    assert MISSING[name].fate is Fate.REFUSED
-    for section in (
-        f"flowControl: {{usageLimitPolicyPluginRef: {name}}}",
-        f"flowControl: {{defaultPriorityBand: {{fairnessPolicyRef: {name}}}}}",
-        f"flowControl: {{priorityBands: [{{priority: 1, orderingPolicyRef: {name}}}]}}",
-    ):
-        (problem,) = problems(section)
-        assert f"this build doesn't have it; {MISSING[name].text}" in problem.message
+def test_policies_that_are_not_always_there_are_to_be_listed(problems, name, section):
+    """As upstream, only the defaults may be referred to without a plugin; the remedy is the line to add."""
+    (problem,) = problems(section.format(name))
+    assert problem.message.endswith(f": add '- type: {name}' to plugins")
+
+
+def test_what_replaces_eviction_plugins_is_said(parsed):
+    """Upstream's fixed eviction policies may be listed: what they say is what happens."""
+    (note,) = parsed("featureGates: [flowControl]\nplugins: [{type: sheddable-eviction-filter}]\n").notes
+    assert "it is built in" in note
 
 
 def test_what_is_always_there_is_ours():

@@ -31,7 +31,7 @@ def test_a_right_file_has_notes_and_a_summary(tmp_path):
     assert check.notes[0].startswith(f"{path}: note: plugin 'prefix-cache-scorer' has no effect")
     assert check.summary == (
         "2 plugins, profile default (queue-scorer x1; max-score-picker), utilization-detector, "
-        "round-robin-fairness-policy, bands 10, -1"
+        "token-fairness-policy, bands 10, -1"
     )
 
 

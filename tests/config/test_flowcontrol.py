@@ -6,17 +6,23 @@ import pytest
 
 from epp.core.capacity import ConcurrencyDetector, UtilizationDetector
 from epp.core.ceilings import StaticCeiling
-from epp.core.fairness import GlobalStrictFairness, RoundRobinFairness
+from epp.core.fairness import GlobalStrictFairness, TokenFairness
 from epp.core.ordering import FcfsOrdering
 from epp.core.policy import BandPolicy
 
 DEFAULT_BAND = BandPolicy(
-    fairness=RoundRobinFairness(), ordering=FcfsOrdering(), max_requests=5000, max_bytes=1_000_000_000
+    fairness=TokenFairness(), ordering=FcfsOrdering(), max_requests=5000, max_bytes=1_000_000_000
+)
+
+ORDERINGS = "use fcfs-ordering-policy, edf-ordering-policy or slo-deadline-ordering-policy"
+FAIRNESSES = (
+    "use token-fairness-policy, round-robin-fairness-policy, global-strict-fairness-policy "
+    "or program-aware-fairness"
 )
 
 
 def test_defaults(parsed):
-    """A configuration without the section waits 60 s, in bands of 5,000 requests and 1 GB, by round robin."""
+    """A configuration without the section waits 60 s, in bands of 5,000 requests and 1 GB, by tokens."""
     flow_control = parsed("plugins: []").flow_control
     assert flow_control.capacity == UtilizationDetector()
     assert flow_control.ceiling == StaticCeiling(1.0)
@@ -68,7 +74,7 @@ def test_caps_and_bands(parsed):
         fairness=GlobalStrictFairness(), ordering=FcfsOrdering(), max_requests=100, max_bytes=10**9
     )
     assert flow_control.default_negative_band == BandPolicy(
-        fairness=RoundRobinFairness(), ordering=FcfsOrdering(), max_requests=10, max_bytes=10**6
+        fairness=TokenFairness(), ordering=FcfsOrdering(), max_requests=10, max_bytes=10**6
     )
     assert dict(flow_control.bands) == {
         100: DEFAULT_BAND,  # 0 means unset
@@ -118,13 +124,21 @@ def test_the_older_detector_field(parsed):
 
 
 def test_fields_without_effect_are_noted(parsed):
-    """Eviction, and a priority on a template, are accepted with a line each."""
+    """What is accepted and does nothing gets a line each."""
     notes = parsed(
-        "flowControl: {enableEviction: true, defaultPriorityBand: {priority: 3}}\nfeatureGates: [flowControl]\n"
+        """
+        featureGates: [flowControl]
+        flowControl:
+          defaultPriorityBand: {priority: 3, fairnessPolicyRef: round-robin-fairness-policy}
+          eviction: {begun: evicted}
+          weights: [{fairnessID: "team-*", weight: 2}]
+        """
     ).notes
     assert notes == (
-        "flowControl.enableEviction has no effect yet: running requests are never revoked",
         "flowControl.defaultPriorityBand.priority has no effect: the band is a template for other priorities",
+        "flowControl.eviction has no effect without flowControl.enableEviction: true",
+        ('flowControl.weights[0].fairnessID "team-*" is compared as it stands: write pattern for a pattern'),
+        "flowControl.weights has no effect: no band has the fairness policy token-fairness-policy",
     )
 
 
@@ -208,33 +222,30 @@ def test_fields_without_effect_are_noted(parsed):
             "usageLimitPolicyPluginRef",
             (
                 "plugin 'queue-scorer' does not implement UsageLimitPolicy (type: queue-scorer): "
-                "use static-usage-limit-policy"
+                "use static-usage-limit-policy, priority-holdback-policy or soft-reflective-ceiling-policy"
             ),
         ),
         (
             "{defaultPriorityBand: {orderingPolicyRef: lifo}}",
             "defaultPriorityBand.orderingPolicyRef",
-            'no ordering policy registered for name "lifo": use fcfs-ordering-policy',
+            f'no ordering policy registered for name "lifo": {ORDERINGS}',
         ),
         (
             "{defaultPriorityBand: {orderingPolicyRef: queue-scorer}}",
             "defaultPriorityBand.orderingPolicyRef",
-            'plugin "queue-scorer" is not a flowcontrol.OrderingPolicy (type: queue-scorer): use fcfs-ordering-policy',
+            f'plugin "queue-scorer" is not a flowcontrol.OrderingPolicy (type: queue-scorer): {ORDERINGS}',
         ),
         (
             "{defaultNegativePriorityBand: {fairnessPolicyRef: none}}",
             "defaultNegativePriorityBand.fairnessPolicyRef",
-            (
-                'no fairness policy registered for name "none": '
-                "use round-robin-fairness-policy or global-strict-fairness-policy"
-            ),
+            f'no fairness policy registered for name "none": {FAIRNESSES}',
         ),
         (
             "{defaultNegativePriorityBand: {fairnessPolicyRef: prefix-cache-scorer}}",
             "defaultNegativePriorityBand.fairnessPolicyRef",
             (
                 'plugin "prefix-cache-scorer" is not a flowcontrol.FairnessPolicy (type: prefix-cache-scorer): '
-                "use round-robin-fairness-policy or global-strict-fairness-policy"
+                f"{FAIRNESSES}"
             ),
         ),
         (

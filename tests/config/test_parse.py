@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from epp.config import ConfigError, default_config, parse_config, read_config
 from epp.config.defaults import DEFAULT_CONFIG
-from epp.core.fairness import RoundRobinFairness
+from epp.core.fairness import TokenFairness
 from epp.picking.pickers import MaxScorePicker
 from epp.picking.scorers import KvCacheUtilizationScorer, QueueScorer
 
@@ -36,6 +36,26 @@ plugins:
     maxTokenConcurrency: 4096
     headroom: 0.0
     inFlightLoadProducerName: inflight-load-producer
+    maxConcurrencyLabel: slots
+    maxConcurrencyByLabel:
+    - label: gpu
+      value: h100
+      maxConcurrency: 64
+    stalenessPolicy: last-sample
+- type: token-fairness-policy
+  parameters:
+    inputTokenCost: 1
+    outputTokenCost: 2.5
+- type: program-aware-fairness
+  parameters:
+    strategy: las
+    lasHalfLifeSeconds: 30
+- type: priority-holdback-policy
+  parameters:
+    shape: linear
+    domain: value
+    minCeiling: 0.5
+    maxCeiling: 0.9
 - type: queue-scorer
 - type: max-score-picker
   parameters:
@@ -105,7 +125,31 @@ flowControl:
   defaultRequestTTL: 30s
   noEndpointRequestTTL: 5m
   usageLimitPolicyPluginRef: static-usage-limit-policy
-  enableEviction: false
+  maxFlows: 100
+  maxSubsets: 10
+  maxRequestTTL: 5m
+  earlyRefusal: when-sure
+  explainHeaders: on
+  enableEviction: true
+  eviction:
+    belowPriority: 5
+    begun: evicted
+    mostAtOnce: 3
+    grace: 20ms
+    confirmWithin: 5s
+  learnedLimit:
+    mode: on
+    min: 2
+    max: 100
+    initial: 10
+  estimates:
+    bytesPerToken: 3.5
+    outputTokens: 100
+  weights:
+  - fairnessID: one
+    weight: 2
+  - pattern: team-*
+    weight: 0.5
   saturationDetector:
     pluginRef: detector
   defaultPriorityBand:
@@ -118,6 +162,11 @@ flowControl:
     maxRequests: 7
     fairnessPolicyRef: global-strict-fairness-policy
     orderingPolicyRef: fcfs-ordering-policy
+    ttl: 10s
+    noEndpointTTL: 20s
+    maxRequestsPerFlow: 5
+    maxBytesPerFlow: 1k
+    maxInFlightPerFlow: 3
 requestHandler:
   parsers:
   - pluginRef: openai-parser
@@ -137,7 +186,7 @@ def lines_and_keys() -> list[tuple[int, str]]:
 
 
 def test_the_whole_schema_is_accepted():
-    """Every field that upstream knows parses; only what has no effect here is noted."""
+    """Every field that upstream knows, and all of ours, parse; only what has no effect here is noted."""
     config = parse_config(EVERYTHING, source="test.yaml")
     assert config.plugins[:2] == ("detector", "concurrency-detector")
     assert sorted(note.partition(" ")[0] for note in config.notes) == [
@@ -146,6 +195,19 @@ def test_the_whole_schema_is_accepted():
         "top-level",
         "top-level",
     ]
+
+
+def test_one_text_gives_one_configuration():
+    """Reading it again gives an equal one, so a reload can tell that nothing changed; another value, another one."""
+    config = parse_config(EVERYTHING, source="test.yaml")
+    assert parse_config(EVERYTHING, source="test.yaml") == config
+    for before, after in (
+        ("weight: 0.5", "weight: 0.6"),
+        ("ttl: 10s", "ttl: 11s"),
+        ("grace: 20ms", "grace: 2ms"),
+    ):
+        other = parse_config(EVERYTHING.replace(before, after), source="test.yaml")
+        assert other.flow_control != config.flow_control
 
 
 @pytest.mark.parametrize(("line", "key"), lines_and_keys())
@@ -272,12 +334,12 @@ def test_an_empty_text_is_the_default_configuration(text):
 
 
 def test_the_default_configuration_is_upstreams():
-    """Queue x2, KV x2, prefix x3 (noted), max-score; ours: round robin, 60 s on both clocks, no note about the gate."""
+    """Queue x2, KV x2, prefix x3 (noted), max-score; ours: by tokens, 60 s on both clocks, no note about the gate."""
     config = default_config()
     assert config.profile.scorers == (QueueScorer(2.0), KvCacheUtilizationScorer(2.0))
     assert config.profile.picker == MaxScorePicker()
     assert (config.flow_control.ttl_s, config.flow_control.hold_s) == (60.0, 60.0)
-    assert config.flow_control.default_band.fairness == RoundRobinFairness()
+    assert config.flow_control.default_band.fairness == TokenFairness()
     assert (config.flow_control.default_band.max_requests, config.flow_control.default_band.max_bytes) == (
         5000,
         10**9,

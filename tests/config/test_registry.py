@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from math import inf
+
 import pytest
 
-from epp.core.capacity import ConcurrencyDetector, ConcurrencyMode, UtilizationDetector
-from epp.core.ceilings import StaticCeiling
+from epp.core.capacity import ConcurrencyDetector, ConcurrencyMode, StalenessPolicy, UtilizationDetector
+from epp.core.ceilings import (
+    ExplicitCeilings,
+    HoldbackDomain,
+    PriorityHoldback,
+    SoftReflectiveCeiling,
+    StaticCeiling,
+)
+from epp.core.fairness import ProgramAwareFairness, TokenFairness
+from epp.core.limits import NO_RULES, LabelLimit, LimitRules
+from epp.core.ordering import EdfOrdering, FcfsOrdering, SloDeadlineOrdering
 
 
 def detector(parsed, type_name: str, parameters: str):
@@ -48,6 +59,142 @@ def test_concurrency_detector_parameters(parsed):
     assert given.capacity == ConcurrencyDetector(
         mode=ConcurrencyMode.TOKENS, max_concurrency=3, max_token_concurrency=4
     )
+
+
+@pytest.mark.parametrize("type_name", ["utilization-detector", "concurrency-detector"])
+def test_limits_by_labels_and_staleness(parsed, type_name):
+    """Both detectors take them; rules keep their order, and old samples count only if it is said."""
+    default = detector(parsed, type_name, "{}")
+    assert default.limits == NO_RULES
+    assert default.capacity.staleness is StalenessPolicy.OWN_ACCOUNTING
+    given = detector(
+        parsed,
+        type_name,
+        "{maxConcurrencyLabel: example.com/slots, stalenessPolicy: last-sample, maxConcurrencyByLabel: ["
+        "{label: gpu, value: h100, maxConcurrency: 64}, {label: gpu, value: l4, maxConcurrency: 8}]}",
+    )
+    assert given.limits == LimitRules(
+        "example.com/slots", (LabelLimit("gpu", "h100", 64), LabelLimit("gpu", "l4", 8))
+    )
+    assert given.capacity.staleness is StalenessPolicy.LAST_SAMPLE
+
+
+def fairness(parsed, type_name: str, parameters: str):
+    """The fairness policy with these parameters."""
+    config = parsed(
+        f"""
+        plugins: [{{type: {type_name}, parameters: {parameters}}}]
+        flowControl: {{defaultPriorityBand: {{fairnessPolicyRef: {type_name}}}}}
+        """
+    )
+    return config.flow_control.default_band.fairness
+
+
+def test_token_fairness_parameters(parsed):
+    """A token costs 1 unless it is said; fractions are fine."""
+    assert fairness(parsed, "token-fairness-policy", "{}") == TokenFairness(input_cost=1.0, output_cost=1.0)
+    assert fairness(
+        parsed, "token-fairness-policy", "{inputTokenCost: 0.25, outputTokenCost: 4}"
+    ) == TokenFairness(input_cost=0.25, output_cost=4.0)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "half_life_s"),
+    [
+        ("{}", 60.0),
+        ("{strategy: las}", 60.0),
+        ("{lasHalfLifeSeconds: 1.5}", 1.5),
+        ("{lasHalfLifeSeconds: 0}", inf),
+    ],
+)
+def test_program_aware_fairness_parameters(parsed, parameters, half_life_s):
+    """The half-life is upstream's minute; 0 forgets nothing."""
+    assert fairness(parsed, "program-aware-fairness", parameters) == ProgramAwareFairness(
+        half_life_s=half_life_s
+    )
+
+
+def test_parameters_of_program_aware_fairness_without_effect(parsed):
+    """Upstream's weights and sweeps are accepted, and each is said to do nothing here."""
+    names = ["lasWeightService", "lasWeightHeadWait", "evictionTtlSeconds", "evictionSweepSeconds"]
+    given = ", ".join(f"{name}: 1" for name in names)
+    notes = parsed(
+        f"""
+        featureGates: [flowControl]
+        plugins: [{{type: program-aware-fairness, parameters: {{{given}}}}}]
+        """
+    ).notes
+    assert [note.partition(" ")[0] for note in notes] == [f"plugins[0].parameters.{name}" for name in names]
+    assert all("has no effect" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("type_name", "ordering"),
+    [
+        ("fcfs-ordering-policy", FcfsOrdering()),
+        ("edf-ordering-policy", EdfOrdering()),
+        ("slo-deadline-ordering-policy", SloDeadlineOrdering()),
+    ],
+)
+def test_orders_inside_a_flow(parsed, type_name, ordering):
+    """Each of upstream's names gives its policy."""
+    config = parsed(
+        f"""
+        plugins: [{{type: {type_name}}}]
+        flowControl: {{priorityBands: [{{priority: 5, orderingPolicyRef: {type_name}}}]}}
+        """
+    )
+    assert config.flow_control.bands[5].ordering == ordering
+
+
+def ceiling(parsed, type_name: str, parameters: str):
+    """The usage-limit policy with these parameters."""
+    return parsed(
+        f"""
+        plugins: [{{type: {type_name}, parameters: {parameters}}}]
+        flowControl: {{usageLimitPolicyPluginRef: {type_name}}}
+        """
+    ).flow_control.ceiling
+
+
+@pytest.mark.parametrize(
+    ("parameters", "policy"),
+    [
+        ("{minCeiling: 0.5}", PriorityHoldback(domain=HoldbackDomain.RANK, min_ceiling=0.5, max_ceiling=1.0)),
+        (
+            "{shape: linear, domain: value, minCeiling: 0, maxCeiling: 0.9}",
+            PriorityHoldback(domain=HoldbackDomain.VALUE, min_ceiling=0.0, max_ceiling=0.9),
+        ),
+        (
+            "{domain: explicit, ceilings: {0: 0.8, '10': 1, -5: 0.8}}",
+            ExplicitCeilings(((10, 1.0), (0, 0.8), (-5, 0.8))),
+        ),
+    ],
+)
+def test_priority_holdback_parameters(parsed, parameters, policy):
+    """By rank unless it is said; explicit ceilings come highest priority first."""
+    assert ceiling(parsed, "priority-holdback-policy", parameters) == policy
+
+
+def test_soft_reflective_ceiling(parsed):
+    """It has no parameters."""
+    assert ceiling(parsed, "soft-reflective-ceiling-policy", "{}") == SoftReflectiveCeiling()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ("{minCeiling: 0}", "minCeiling is 0: the lowest band is never served while a higher one is in use"),
+        (
+            "{domain: explicit, ceilings: {0: 1, -1: 0}}",
+            "ceilings.-1 is 0: such requests are never dispatched",
+        ),
+    ],
+)
+def test_a_ceiling_of_zero_is_noted(parsed, parameters, words):
+    """It may be meant, and is worth a line."""
+    notes = parsed(f"plugins: [{{type: priority-holdback-policy, parameters: {parameters}}}]").notes
+    assert any(note == f"plugins[0].parameters.{words}" for note in notes)
 
 
 def test_static_ceiling_parameters(parsed):
@@ -135,6 +282,169 @@ def test_static_ceiling_parameters(parsed):
             "{threshold: 1.5}",
             "threshold",
             "must be above 0 and at most 1, got 1.5",
+        ),
+        (
+            "utilization-detector",
+            "{stalenessPolicy: last_sample}",
+            "stalenessPolicy",
+            "must be one of own-accounting, last-sample, got \"last_sample\"; did you mean 'last-sample'?",
+        ),
+        (
+            "concurrency-detector",
+            "{maxConcurrencyLabel: 'a b'}",
+            "maxConcurrencyLabel",
+            (
+                '"a b" is no name of a label: use up to 63 letters, digits, '
+                "'-', '_' and '.', beginning and ending with a letter or digit, such as app or example.com/app"
+            ),
+        ),
+        (
+            "concurrency-detector",
+            "{maxConcurrencyByLabel: [{value: b, maxConcurrency: 1}]}",
+            "maxConcurrencyByLabel[0].label",
+            "is required: the name of a pod label",
+        ),
+        (
+            "concurrency-detector",
+            "{maxConcurrencyByLabel: [{label: a, maxConcurrency: 1}]}",
+            "maxConcurrencyByLabel[0].value",
+            "is required: the value of the label",
+        ),
+        (
+            "concurrency-detector",
+            "{maxConcurrencyByLabel: [{label: a, value: b}]}",
+            "maxConcurrencyByLabel[0].maxConcurrency",
+            "is required: how many requests such endpoints take at once",
+        ),
+        (
+            "concurrency-detector",
+            "{maxConcurrencyByLabel: [{label: a, value: b, maxConcurrency: 0}]}",
+            "maxConcurrencyByLabel[0].maxConcurrency",
+            "must be above 0, got 0",
+        ),
+        (
+            "concurrency-detector",
+            (
+                "{maxConcurrencyByLabel: [{label: a, value: b, maxConcurrency: 1}, "
+                "{label: a, value: b, maxConcurrency: 2}]}"
+            ),
+            "maxConcurrencyByLabel[1]",
+            "a=b has a limit already, on line 6: keep one of them",
+        ),
+        (
+            "token-fairness-policy",
+            "{inputTokenCost: 0}",
+            "inputTokenCost",
+            "must be above 0 and at most 1000000, got 0",
+        ),
+        (
+            "token-fairness-policy",
+            "{outputTokensCost: 1}",
+            "outputTokensCost",
+            "unknown field \"outputTokensCost\"; did you mean 'outputTokenCost'?",
+        ),
+        (
+            "program-aware-fairness",
+            "{strategy: turn-priority}",
+            "strategy",
+            'must be one of las, got "turn-priority"',
+        ),
+        (
+            "program-aware-fairness",
+            "{lasHalfLifeSeconds: -1}",
+            "lasHalfLifeSeconds",
+            "must be at least 0 and at most 10000000000, got -1",
+        ),
+        ("edf-ordering-policy", "{a: 1}", "a", 'unknown field "a"; none is known here, remove it'),
+        (
+            "priority-holdback-policy",
+            "{}",
+            "minCeiling",
+            "is required: the ceiling of the lowest band in use, such as 0.5",
+        ),
+        (
+            "priority-holdback-policy",
+            "{minCeiling: 1}",
+            "minCeiling",
+            "must be below maxCeiling, which is 1, got 1",
+        ),
+        (
+            "priority-holdback-policy",
+            "{minCeiling: 0.5, maxCeiling: 0.5}",
+            "minCeiling",
+            "must be below maxCeiling, which is 0.5, got 0.5",
+        ),
+        (
+            "priority-holdback-policy",
+            "{minCeiling: 0.1, maxCeiling: 1.1}",
+            "maxCeiling",
+            "must be above 0 and at most 1, got 1.1",
+        ),
+        (
+            "priority-holdback-policy",
+            "{shape: cubic, minCeiling: 0.1}",
+            "shape",
+            'must be one of linear, got "cubic"',
+        ),
+        (
+            "priority-holdback-policy",
+            "{minCeiling: 0.1, domain: values}",
+            "domain",
+            "must be one of rank, value, explicit, got \"values\"; did you mean 'value'?",
+        ),
+        (
+            "priority-holdback-policy",
+            "{minCeiling: 0.1, ceilings: {1: 1}}",
+            "ceilings",
+            "is for domain: explicit: write that, or remove the ceilings",
+        ),
+        (
+            "priority-holdback-policy",
+            "{domain: explicit}",
+            "ceilings",
+            "is required for domain: explicit: priorities and their ceilings, such as {10: 1, 0: 0.8}",
+        ),
+        (
+            "priority-holdback-policy",
+            "{domain: explicit, minCeiling: 0.1, ceilings: {1: 1}}",
+            "minCeiling",
+            "is for the domains rank and value: remove it, ceilings say everything",
+        ),
+        (
+            "priority-holdback-policy",
+            "{domain: explicit, ceilings: {high: 1}}",
+            "ceilings.high",
+            'must be a priority, a whole number of 32 bits, got "high"',
+        ),
+        (
+            "priority-holdback-policy",
+            "{domain: explicit, ceilings: {2147483648: 1}}",
+            "ceilings.2147483648",
+            'must be a priority, a whole number of 32 bits, got "2147483648"',
+        ),
+        (
+            "priority-holdback-policy",
+            "{domain: explicit, ceilings: {1: 1, '+1': 1}}",
+            'ceilings."+1"',
+            "names priority 1 a second time: keep one",
+        ),
+        (
+            "priority-holdback-policy",
+            "{domain: explicit, ceilings: {1: 1.5}}",
+            "ceilings.1",
+            "must be at least 0 and at most 1, got 1.5",
+        ),
+        (
+            "priority-holdback-policy",
+            "{domain: explicit, ceilings: {-1: 0.6, 10: 0.9, 0: 0.5}}",
+            "ceilings.-1",
+            "must not be above that of priority 0, which is 0.5, got 0.6",
+        ),
+        (
+            "soft-reflective-ceiling-policy",
+            "{threshold: 1}",
+            "threshold",
+            'unknown field "threshold"; none is known here, remove it',
         ),
         ("queue-scorer", "{weight: 2}", "weight", 'unknown field "weight"; none is known here, remove it'),
         (

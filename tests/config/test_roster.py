@@ -7,17 +7,23 @@ import pytest
 from epp.config.registry import REGISTRY
 from epp.config.roster import with_defaults
 
+REQUIRED = {
+    "by-label": "{label: a, validValues: [b]}",
+    "priority-holdback-policy": "{minCeiling: 0.5}",
+}
+"""Types that have parameters without a default."""
+
 
 @pytest.mark.parametrize("type_name", sorted(REGISTRY))
 def test_every_type_of_ours_can_be_listed(parsed, type_name):
     """Each type can be listed, under its own name or another."""
-    parameters = "{label: a, validValues: [b]}" if type_name == "by-label" else "{}"
+    parameters = REQUIRED.get(type_name, "{}")
     for name in ("", "name: mine, "):
         config = parsed(f"plugins: [{{{name}type: {type_name}, parameters: {parameters}}}]")
         assert config.plugins == ("mine" if name else type_name,)
 
 
-@pytest.mark.parametrize("type_name", sorted(set(REGISTRY) - {"by-label"}))
+@pytest.mark.parametrize("type_name", sorted(set(REGISTRY) - set(REQUIRED)))
 def test_defaults_are_what_an_empty_entry_gives(type_name):
     """A plugin without parameters is the same each time, so sharing it is safe."""
     assert with_defaults(type_name) == with_defaults(type_name)
@@ -72,12 +78,12 @@ def test_a_wrong_plugin_is_wrong_once(problems):
     """A reference to a plugin that is wrong itself is not a second problem."""
     (problem,) = problems(
         """
-        plugins: [{type: program-aware-fairness}]
+        plugins: [{type: program-aware-fairness, parameters: {strategy: turn-priority}}]
         flowControl:
           defaultPriorityBand: {fairnessPolicyRef: program-aware-fairness}
         """
     )
-    assert problem.field == "plugins[0].type"
+    assert problem.field == "plugins[0].parameters.strategy"
 
 
 def test_what_an_alias_repeats_is_wrong_where_it_is_written(problems):

@@ -67,7 +67,7 @@ def test_right_files_are_ok(epp_validate, write):
     assert lines == [
         (
             f"ok: {config}: 0 plugins, profile default (no scorer; max-score-picker), utilization-detector, "
-            "round-robin-fairness-policy, no bands of its own"
+            "token-fairness-policy, no bands of its own"
         ),
         f"ok: {objects}: 1 InferenceObjective, 1 InferencePool, 1 Pod; pool default/demo with 1 endpoint",
     ]
@@ -86,6 +86,7 @@ def test_every_problem_of_both_is_printed(epp_validate, write):
     ]
     assert "unknown field \"flowControll\"; did you mean 'flowControl'?" in lines[0]
     assert "spec.priority" in lines[2]
+    assert not any(mark in line for line in lines[:3] for mark in ("warning:", "note:"))
     assert lines[-1] == "failed: 3 problems"
 
 
@@ -94,7 +95,7 @@ def test_a_warning_fails_as_well(epp_validate, write):
     objects = write("objects.yaml", POOL.replace("targetPorts", "targetPort: 1\n  targetPorts") + POD)
     status, lines = epp_validate("--objects", objects)
     assert status == 1
-    assert lines[0].startswith(f"{objects}:6: ")
+    assert lines[0].startswith(f"{objects}:6: warning: ")
     assert "did you mean targetPorts?" in lines[0]
     assert lines[1:] == ["failed: 1 problem"]
 
@@ -104,8 +105,27 @@ def test_what_is_worth_knowing_fails_nothing(epp_validate, write):
     objects = write("objects.yaml", POOL)
     status, lines = epp_validate("--objects", objects)
     assert status == 0
+    assert lines[0].startswith(f"{objects}: note: ")
     assert "has no endpoint" in lines[0]
     assert lines[1] == f"ok: {objects}: 1 InferencePool; pool default/demo with 0 endpoints"
+
+
+def test_notes_of_a_configuration_are_marked_and_cost_nothing(epp_validate, write):
+    """What has no effect in it is said behind its name, and it can be used all the same."""
+    config = write("config.yaml", CONFIG + "plugins: [{type: prefix-cache-scorer}]\n")
+    status, lines = epp_validate("--config-file", config)
+    assert status == 0
+    assert lines[0].startswith(f"{config}: note: plugin 'prefix-cache-scorer' has no effect")
+    assert lines[-1].startswith("ok: ")
+
+
+def test_a_wrong_annotation_is_a_warning(epp_validate, write):
+    """The pod would serve without it, so its owner has to find it here."""
+    pod = POD.replace("labels:", "annotations: {epp/models: 'a,,b'}, labels:")
+    status, lines = epp_validate("--objects", write("objects.yaml", POOL + pod))
+    assert status == 1
+    assert ": warning: " in lines[0]
+    assert "epp/models" in lines[0]
 
 
 def test_objects_without_the_pool_serve_nobody(epp_validate, write):

@@ -73,7 +73,7 @@ def test_rewrites_are_checked_and_counted(tmp_path, capsys):
     assert lines[0].startswith(f"{path}:28: document 3: spec.rules[0].targets: either all targets")
     status, lines = validated(text.replace("    name: pool", "    name: other"))
     assert status == 0
-    assert lines[0].startswith(f'{path}:24: document 3: spec.poolRef.name: "other": is another pool')
+    assert lines[0].startswith(f'{path}:24: note: document 3: spec.poolRef.name: "other": is another pool')
 
 
 def test_several_pools_need_a_name(tmp_path):
