@@ -12,6 +12,7 @@ The phases, and what moves a conversation from one to the next:
     QUEUED ----- refused() ----------> OVER         an ImmediateResponse
     QUEUED ----- response_* ---------> SETTLED      Cancel: the gateway lost patience and answers by itself
     RUNNING ---- end of response ----> SETTLED      Ended, once everything has been sent
+    RUNNING ---- evicted() ----------> OVER         an ImmediateResponse; Ended, once that has been sent
     any -------- can't go on --------> OVER         an ImmediateResponse, Rejected; Cancel or Ended before
     any -------- reset() ------------> OVER         Cancel, DeliveryFailed or Ended, by what has been seen
     any -------- half_closed() ------> OVER         only once nothing is owed: a queued request stays queued
@@ -19,6 +20,9 @@ The phases, and what moves a conversation from one to the next:
 Two promises to the gateway: the answer to the request's headers is the first message it gets, and it gets it at
 dispatch, not before. And one to the picker: exactly one of Cancel, DeliveryFailed and Ended for each Submit, unless
 it refused the request itself.
+
+An ImmediateResponse is an answer as long as nothing of another one has gone to the client. After that gateways can
+only break the response off, and do.
 
 How a stream ends says nothing: normal ends, clients that left and upstreams that failed look the same. So the outcome
 follows from the messages seen, and where this gateway doesn't show the response's end, it is `ENDED`.
@@ -30,7 +34,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from epp.core.actions import Reason
-from epp.extproc.ingress import Refusal, RequestFacts, ResponseFacts, ResponseOutcome
+from epp.core.eviction import Begun
+from epp.extproc.headers import account_of
+from epp.extproc.ingress import HeadersPass, Refusal, RequestFacts, ResponseFacts, ResponseOutcome
 from epp.extproc.modes import BodyMode, Modes, read_modes
 from epp.extproc.refusals import refusal_message
 from epp.extproc.request import ConversationSettings, Progress, RequestHalf, Unacceptable
@@ -39,6 +45,7 @@ from epp.extproc.response import ResponseHalf
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from epp.extproc.ingress import Explanation
     from epp.extproc.wire import ext_proc_pb2 as wire
 
 
@@ -56,6 +63,10 @@ class DeliveryFailed(NamedTuple):
     """The request was dispatched, and the gateway didn't get to know."""
 
 
+class FirstByte(NamedTuple):
+    """The dispatched request's response has begun."""
+
+
 class Ended(NamedTuple):
     """The dispatched request has ended."""
 
@@ -69,10 +80,11 @@ class Rejected(NamedTuple):
     refusal: Refusal
 
 
-Action = Submit | Cancel | DeliveryFailed | Ended | Rejected
+Action = Submit | Cancel | DeliveryFailed | FirstByte | Ended | Rejected
 """What a conversation wants of the picker, in order."""
 
 _NOTHING: Final[tuple[Action, ...]] = ()
+_FIRST_BYTE: Final = (FirstByte(),)
 
 
 class Phase(Enum):
@@ -106,6 +118,7 @@ class Conversation:
         "_half_closed",
         "_last_word",
         "_modes",
+        "_parting",
         "_request",
         "_response",
         "_settings",
@@ -118,6 +131,8 @@ class Conversation:
         self._request: RequestHalf | None = None
         self._response: ResponseHalf | None = None
         self._last_word: wire.ProcessingResponse | None = None
+        self._parting: Sequence[Action] = _NOTHING
+        """What the picker hears of an evicted request, once the gateway has been told."""
         self._delivery = _Delivery.DUE
         self._half_closed = False
         self.phase = Phase.OPENING
@@ -155,7 +170,14 @@ class Conversation:
 
     # ------------------------------------------------------------------------- from the picker
 
-    def dispatched(self, address: str, waited_s: float) -> bool:
+    def dispatched(
+        self,
+        address: str,
+        waited_s: float,
+        explanation: Explanation | None = None,
+        *,
+        headers: HeadersPass = HeadersPass.AT_ONCE,
+    ) -> bool:
         """The queued request goes to the endpoint `address`. Whether that was still waited for."""
         if self.phase is not Phase.QUEUED:
             return False
@@ -163,7 +185,10 @@ class Conversation:
         assert self._modes is not None
         self._request.release(address)
         self._response = ResponseHalf(
-            self._modes.response, waited_s=waited_s, conformance=self._settings.conformance
+            self._modes.response,
+            account=account_of(waited_s, explanation),
+            headers=headers,
+            conformance=self._settings.conformance,
         )
         self.phase = Phase.RUNNING
         return True
@@ -172,6 +197,22 @@ class Conversation:
         """The queued request gets an answer instead. Whether that was still waited for."""
         if self.phase is not Phase.QUEUED:
             return False
+        self._leave()
+        self._last_word = refusal_message(refusal)
+        return True
+
+    def evicted(self, refusal: Refusal, begun: Begun, now: float) -> bool:
+        """The running request is to end. Whether there was anything left to end, and `begun` allows it."""
+        response = self._response
+        if self.phase is not Phase.RUNNING or response is None or response.complete:
+            return False
+        if response.has_passed and begun is Begun.SPARED:
+            return False
+        # One whose answer is on its way to the gateway may have reached the endpoint: only the end says that it left.
+        if self._delivery is _Delivery.DUE:
+            self._parting = (DeliveryFailed(),)
+        else:
+            self._parting = (self._ended(ResponseOutcome.EVICTED, now),)
         self._leave()
         self._last_word = refusal_message(refusal)
         return True
@@ -207,6 +248,8 @@ class Conversation:
                 return actions
         elif self.phase is Phase.SETTLED and self._half_closed:
             self._leave()
+        elif self._parting:
+            return self._let_go(now)
         return _NOTHING
 
     # ----------------------------------------------------------------------------- one message
@@ -233,11 +276,19 @@ class Conversation:
     def _on_response_headers(self, message: wire.ProcessingRequest, now: float) -> Sequence[Action]:
         actions = self._stand_aside(message)
         assert self._response is not None
+        assert self._modes is not None
         self._response.take_headers(message, now)
+        # Where the body isn't shown there will be no better sign.
+        if self.phase is Phase.RUNNING and self._modes.response is BodyMode.UNSEEN:
+            return _FIRST_BYTE
         return actions
 
     def _on_response_body(self, message: wire.ProcessingRequest, now: float) -> Sequence[Action]:
-        actions = self._stand_aside(message) if self._response is None else _NOTHING
+        response = self._response
+        if response is not None:
+            is_first = response.take_body(message, now)
+            return _FIRST_BYTE if is_first and self.phase is Phase.RUNNING else _NOTHING
+        actions = self._stand_aside(message)
         assert self._response is not None
         self._response.take_body(message, now)
         return actions
@@ -284,7 +335,7 @@ class Conversation:
             self._modes = read_modes(message)
         actions: Sequence[Action] = (Cancel(),) if self.phase is Phase.QUEUED else _NOTHING
         self._request = None
-        self._response = ResponseHalf(self._modes.response, waited_s=0.0)
+        self._response = ResponseHalf(self._modes.response)
         self._delivery = _Delivery.WRITTEN
         self.phase = Phase.SETTLED
         return actions
@@ -303,15 +354,18 @@ class Conversation:
         if self.phase is Phase.QUEUED:
             return (Cancel(),)
         if self.phase is not Phase.RUNNING:
-            return _NOTHING
+            parting, self._parting = self._parting, _NOTHING
+            return parting
         if self._delivery is not _Delivery.WRITTEN:
             return (DeliveryFailed(),)
+        return (self._ended(self._unfinished(), now),)
+
+    def _ended(self, otherwise: ResponseOutcome, now: float) -> Ended:
         assert self._request is not None
         assert self._response is not None
-        facts = self._response.facts(
-            otherwise=self._unfinished(), request_bytes=self._request.body_bytes, now=now
+        return Ended(
+            self._response.facts(otherwise=otherwise, request_bytes=self._request.body_bytes, now=now)
         )
-        return (Ended(facts),)
 
     def _unfinished(self) -> ResponseOutcome:
         """The outcome of a response whose end has not been seen."""

@@ -12,14 +12,25 @@ from typing import TYPE_CHECKING, assert_never
 
 from google.protobuf.message import DecodeError
 
-from epp.extproc.conversation import Cancel, Conversation, DeliveryFailed, Ended, Phase, Rejected, Submit
+from epp.extproc.conversation import (
+    Cancel,
+    Conversation,
+    DeliveryFailed,
+    Ended,
+    FirstByte,
+    Phase,
+    Rejected,
+    Submit,
+)
+from epp.extproc.ingress import HeadersPass
 from epp.extproc.wire import ext_proc_pb2 as wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from epp.core.eviction import Begun
     from epp.extproc.conversation import Action
-    from epp.extproc.ingress import Picker, Refusal
+    from epp.extproc.ingress import Explanation, Picker, Refusal
     from epp.extproc.request import ConversationSettings
 
 
@@ -43,7 +54,8 @@ class Exchange(ABC):
     def wake(self) -> None:
         """There is something to send, outside of any call of the transport's.
 
-        Called at most once, before anything has been sent: a decision is the first thing that a gateway hears.
+        Called when the decision is there, which is the first thing that a gateway hears, and once more at any moment
+        for an eviction, also while the transport is sending.
         """
 
     # --------------------------------------------------------------------- from the transport
@@ -86,15 +98,29 @@ class Exchange(ABC):
 
     # ------------------------------------------------------------------------ from the picker
 
-    def dispatched(self, address: str, waited_s: float) -> None:
+    def dispatched(
+        self,
+        address: str,
+        waited_s: float,
+        explanation: Explanation | None = None,
+        *,
+        headers: HeadersPass = HeadersPass.AT_ONCE,
+    ) -> None:
         """The request goes to the endpoint `address`."""
-        if self._conversation.dispatched(address, waited_s):
+        if self._conversation.dispatched(address, waited_s, explanation, headers=headers):
             self._decided()
 
     def refused(self, refusal: Refusal) -> None:
         """The request gets an answer instead."""
         if self._conversation.refused(refusal):
             self._decided()
+
+    def evicted(self, refusal: Refusal, begun: Begun) -> bool:
+        """The dispatched request is to end. Whether that is done."""
+        if not self._conversation.evicted(refusal, begun, self._clock()):
+            return False
+        self._decided()
+        return True
 
     # ------------------------------------------------------------------------------- helpers
 
@@ -114,6 +140,8 @@ class Exchange(ABC):
                         self._picker.cancel(self._request_id)
                     case DeliveryFailed():
                         self._picker.delivery_failed(self._request_id)
+                    case FirstByte():
+                        self._picker.first_byte(self._request_id)
                     case Ended(response):
                         self._picker.ended(self._request_id, response)
                     case Rejected(facts, refusal):

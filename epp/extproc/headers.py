@@ -18,6 +18,8 @@ from epp.extproc.wire import ext_proc_pb2 as wire
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from epp.extproc.ingress import Explanation
+
 PATH: Final = ":path"
 STATUS: Final = ":status"
 REQUEST_ID: Final = "x-request-id"
@@ -28,6 +30,8 @@ OBJECTIVE: Final = ("x-llm-d-inference-objective", "x-gateway-inference-objectiv
 """The current name, then the one it had; if both come, the current one wins."""
 FAIRNESS_ID: Final = ("x-llm-d-inference-fairness-id", "x-gateway-inference-fairness-id")
 TTL: Final = ("x-llm-d-inference-ttl",)
+SLO: Final = ("x-llm-d-slo-ttft-ms", "x-slo-ttft-ms")
+"""Within which time of its arrival a request wants its first token."""
 MODEL_REWRITE: Final = ("x-llm-d-model-name-rewrite", "x-gateway-model-name-rewrite")
 
 DESTINATION: Final = "x-gateway-destination-endpoint"
@@ -35,7 +39,12 @@ DESTINATION: Final = "x-gateway-destination-endpoint"
 SUBSET: Final = "x-gateway-destination-endpoint-subset"
 """A key of metadata. As a header it means nothing, and goes no further."""
 QUEUE_DURATION: Final = "x-llm-d-flow-queue-duration-ms"
-"""On responses: how long the request waited here. Only we may say that."""
+"""On responses: how long the request waited here."""
+PRIORITY: Final = "x-llm-d-flow-priority"
+POSITION: Final = "x-llm-d-flow-position"
+"""On responses: how many queued requests were there before it when it came."""
+BLOCKED_BY: Final = "x-llm-d-flow-blocked-by"
+"""On responses: why the request could not go at once."""
 DROPPED_REASON: Final = "x-llm-d-request-dropped-reason"
 
 TEST_SELECTION: Final = "test-epp-endpoint-selection"
@@ -45,15 +54,20 @@ TEST_SERVED: Final = "x-conformance-test-served-endpoint"
 NOT_TOLD: Final = "fail: the gateway did not say which endpoint served"
 """There, if the gateway gives none: what we chose would prove nothing of the gateway."""
 
-_CONTROL: Final = frozenset({*OBJECTIVE, *FAIRNESS_ID, *TTL, *MODEL_REWRITE, SUBSET, QUEUE_DURATION})
+_ACCOUNTS: Final = frozenset({QUEUE_DURATION, PRIORITY, POSITION, BLOCKED_BY})
+"""What responses tell of the queue. Only we may say that."""
+_CONTROL: Final = frozenset({*OBJECTIVE, *FAIRNESS_ID, *TTL, *SLO, *MODEL_REWRITE, SUBSET, *_ACCOUNTS})
 _REQUEST_HEADERS: Final = _CONTROL | {PATH, REQUEST_ID, CONTENT_LENGTH, CONTENT_TYPE, TEST_SELECTION}
-_RESPONSE_HEADERS: Final = frozenset({STATUS, QUEUE_DURATION})
+_RESPONSE_HEADERS: Final = _ACCOUNTS | {STATUS}
 
 _LONGEST_OBJECTIVE = 253
 """Kubernetes allows no longer name."""
 _LONGEST_FAIRNESS_ID = 1024
 _LONGEST_MODEL = 1024
 _LONGEST_REQUEST_NAME = 256
+_MOST_DIGITS = 20
+_LONGEST_SLO_MS = (2**63 - 1) // 1_000_000
+"""What Go's durations hold, as for every other span of time that a client may give."""
 
 
 class Conformance(Enum):
@@ -77,6 +91,7 @@ class RequestControl(NamedTuple):
     objective: str
     fairness_id: str
     ttl_s: float | None
+    slo_s: float | None
     model_rewrite: str
     """The model to send the request on with; '' if none is given."""
     path: str
@@ -102,6 +117,7 @@ def read_request(headers: Iterable[wire.HeaderValue]) -> RequestControl:
         objective=_named(values, OBJECTIVE, _LONGEST_OBJECTIVE, invalid),
         fairness_id=_named(values, FAIRNESS_ID, _LONGEST_FAIRNESS_ID, invalid) or DEFAULT_FAIRNESS_ID,
         ttl_s=_ttl(values, invalid),
+        slo_s=_slo(values, invalid),
         model_rewrite=_named(values, MODEL_REWRITE, _LONGEST_MODEL, invalid),
         path=path,
         content_type=media_type.strip().lower(),
@@ -112,10 +128,23 @@ def read_request(headers: Iterable[wire.HeaderValue]) -> RequestControl:
     )
 
 
-def read_response(headers: Iterable[wire.HeaderValue]) -> tuple[int | None, bool]:
-    """A response's status, and whether it claims a queue duration, which is ours to claim."""
+def read_response(headers: Iterable[wire.HeaderValue]) -> tuple[int | None, tuple[str, ...]]:
+    """A response's status, and the names under which it tells of the queue, which is ours to tell."""
     values = _read(headers, _RESPONSE_HEADERS)
-    return _count(values.get(STATUS, b"")), QUEUE_DURATION in values
+    return _count(values.pop(STATUS, b"")), tuple(values)
+
+
+def account_of(waited_s: float, explanation: Explanation | None) -> dict[str, str]:
+    """What the client is told of the queue, as headers: of a wait, and of the reasons where they are to be told."""
+    account = {}
+    if waited_s > 0:
+        account[QUEUE_DURATION] = waited_ms(waited_s)
+    if explanation is not None:
+        account[PRIORITY] = str(explanation.priority)
+        account[POSITION] = str(explanation.position)
+        if explanation.blocked_by:
+            account[BLOCKED_BY] = explanation.blocked_by
+    return account
 
 
 def set_header(mutation: wire.HeaderMutation, name: str, value: str) -> None:
@@ -180,6 +209,18 @@ def _ttl(values: Mapping[str, bytes], invalid: list[str]) -> float | None:
     return None
 
 
+def _slo(values: Mapping[str, bytes], invalid: list[str]) -> float | None:
+    """Whole milliseconds, 0 and more."""
+    for name in SLO:
+        text = _text(values.get(name, b""))
+        if not text:
+            continue
+        if text.isascii() and text.isdigit() and len(text) < _MOST_DIGITS and int(text) <= _LONGEST_SLO_MS:
+            return int(text) / 1000
+        invalid.append(name)
+    return None
+
+
 def _count(value: bytes) -> int | None:
     """A number without a sign, as status lines and content lengths have it."""
-    return int(value) if value.isdigit() and len(value) < 20 else None
+    return int(value) if value.isdigit() and len(value) < _MOST_DIGITS else None

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 if TYPE_CHECKING:
     from epp.core.actions import Reason
     from epp.core.eligibility import Eligibility
+    from epp.core.eviction import Begun
 
 DEFAULT_FAIRNESS_ID = "default-flow"
 """The flow of requests that name none."""
@@ -52,6 +53,16 @@ class RequestFacts(NamedTuple):
     """Within which time it wants its first token; None if it doesn't say."""
 
 
+class Explanation(NamedTuple):
+    """What a client is told of its request's way through the queue, where such things are told."""
+
+    priority: int
+    position: int
+    """How many queued requests of its own and of higher priorities were there before it; 0 if it never waited."""
+    blocked_by: str
+    """Why it could not go at once; '' if it could."""
+
+
 class Refusal(NamedTuple):
     """An answer instead of an endpoint."""
 
@@ -61,6 +72,8 @@ class Refusal(NamedTuple):
     message: str
     """What the client reads; '' means the reason's usual text."""
     waited_s: float
+    explanation: Explanation | None = None
+    """None: the client is told no more."""
 
 
 class ResponseOutcome(Enum):
@@ -72,6 +85,8 @@ class ResponseOutcome(Enum):
     """The stream ended before the response did."""
     ENDED = "ended"
     """The stream ended, and this gateway doesn't show where responses end."""
+    EVICTED = "evicted"
+    """The picker wanted it to end."""
 
 
 class ResponseFacts(NamedTuple):
@@ -94,14 +109,39 @@ class ResponseFacts(NamedTuple):
     """When the response, or the stream, ended."""
 
 
-class Answer(Protocol):
-    """Where the picker leaves its decision. Called once, maybe before `submit` has returned."""
+class HeadersPass(Enum):
+    """When the headers of a response go on to the client, after which no other answer is possible."""
 
-    def dispatched(self, address: str, waited_s: float) -> None:
-        """The request goes to the endpoint `address`, after `waited_s` in the queue."""
+    AT_ONCE = "at once"
+    WITH_BODY = "with the first byte of the body"
+    """Where the gateway shows the body and doesn't wait for us to pass the headers on; at once elsewhere."""
+
+
+class Answer(Protocol):
+    """Where the picker leaves its decision, once, maybe before `submit` has returned; and a change of mind."""
+
+    def dispatched(
+        self,
+        address: str,
+        waited_s: float,
+        explanation: Explanation | None = None,
+        *,
+        headers: HeadersPass = HeadersPass.AT_ONCE,
+    ) -> None:
+        """The request goes to the endpoint `address`, after `waited_s` in the queue.
+
+        Without an `explanation` the client is told of the wait alone.
+        """
 
     def refused(self, refusal: Refusal) -> None:
         """The request gets an answer instead."""
+
+    def evicted(self, refusal: Refusal, begun: Begun) -> bool:
+        """A request that was dispatched is to end: with the refusal, or, if its response has begun, broken off.
+
+        Whether that is done, which `begun` forbids for a response that has begun, and the end of one that is complete.
+        If it is, the picker hears the end as ever, once the gateway has been told.
+        """
 
 
 class TargetModel(Protocol):
@@ -132,6 +172,9 @@ class Picker(Protocol):
 
     def delivery_failed(self, request_id: int) -> None:
         """It was dispatched, and the gateway could not be told: nothing reached the endpoint."""
+
+    def first_byte(self, request_id: int) -> None:
+        """It was dispatched, and its response has begun: its body, or where none is shown its headers."""
 
     def ended(self, request_id: int, response: ResponseFacts) -> None:
         """It was dispatched, and its stream has ended."""

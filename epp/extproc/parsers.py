@@ -47,8 +47,8 @@ class ParsedRequest(NamedTuple):
 
     model: str = ""
     streaming: bool = False
-    max_tokens: int = 0
-    """The request's own cap on its output; 0 if it has none."""
+    max_output_tokens: int | None = None
+    """The request's own cap on its output, over all the choices that it wants; None if it has none."""
     lacks_model: bool = False
     """It names no model, which its call can't do without."""
 
@@ -138,7 +138,7 @@ class OpenAIParser:
         return ParsedRequest(
             model,
             bytes(fields.stream) == b"true",
-            _cap(fields, call.caps),
+            _cap(fields, call),
             lacks_model=call.model_needed and not model,
         )
 
@@ -155,6 +155,8 @@ class _Body(msgspec.Struct):
     max_completion_tokens: Raw = _NOTHING
     max_tokens: Raw = _NOTHING
     max_output_tokens: Raw = _NOTHING
+    n: Raw = _NOTHING
+    best_of: Raw = _NOTHING
 
 
 _DECODER: Final = msgspec.json.Decoder(_Body)
@@ -169,12 +171,15 @@ class _Form(Enum):
 
 
 class _Call(NamedTuple):
-    """One call of the API: what it can't do without, and where it caps its output."""
+    """One call of the API: what it can't do without, where it caps its output, and how often it wants that."""
 
     required: str
     required_form: _Form
     complaint: str
     caps: tuple[str, ...] = ()
+    """Of each choice; the smallest holds."""
+    choices: tuple[str, ...] = ()
+    """How many are made; the largest holds."""
     model_needed: bool = True
 
 
@@ -183,12 +188,14 @@ _CHAT: Final = _Call(
     _Form.LIST,
     "invalid chat completions request: must have valid messages field",
     ("max_completion_tokens", "max_tokens"),
+    ("n", "best_of"),
 )
 _COMPLETIONS: Final = _Call(
     "prompt",
     _Form.LIST_OR_STRING,
     "invalid completions request: must have prompt field",
-    ("max_tokens",),
+    ("max_completion_tokens", "max_tokens"),
+    ("n", "best_of"),
 )
 _CALLS: Final = {
     "chat/completions": _CHAT,
@@ -240,18 +247,27 @@ def _string(raw: Raw) -> str:
         return ""
 
 
-def _cap(fields: _Body, names: tuple[str, ...]) -> int:
+def _cap(fields: _Body, call: _Call) -> int | None:
+    caps = _counts(fields, call.caps)
+    if not caps:
+        return None
+    return min(min(caps) * max(_counts(fields, call.choices), default=1), _LARGEST_CAP)
+
+
+def _counts(fields: _Body, names: tuple[str, ...]) -> list[int]:
+    """Those of the fields that hold a number above 0."""
+    counts = []
     for name in names:
         raw: Raw = getattr(fields, name)
         if not len(raw):
             continue
         try:
-            cap = msgspec.json.decode(raw, type=int)
+            count = msgspec.json.decode(raw, type=int)
         except ValueError:
             continue
-        if cap > 0:
-            return min(cap, _LARGEST_CAP)
-    return 0
+        if count > 0:
+            counts.append(count)
+    return counts
 
 
 _PARSERS: Final[dict[str, Parser]] = {

@@ -12,7 +12,7 @@ import json
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from epp.core.actions import Reason
-from epp.extproc.headers import CONTENT_TYPE, DROPPED_REASON, QUEUE_DURATION, set_header, waited_ms
+from epp.extproc.headers import CONTENT_TYPE, DROPPED_REASON, account_of, set_header
 from epp.extproc.wire import ext_proc_pb2 as wire
 
 if TYPE_CHECKING:
@@ -49,15 +49,20 @@ _LOOKS: Final = {
         "This endpoint picker is stopping or standing by.",
     ),
     Reason.WOULD_EXPIRE: _Look(
-        wire.TooManyRequests, _BUSY, "The request would have to wait longer than it may."
+        wire.TooManyRequests,
+        _BUSY,
+        "So much is queued before this request that it would wait longer than it may, so it was not queued.",
     ),
     Reason.QUEUE_PRESSURE: _Look(
         wire.TooManyRequests,
         _BUSY,
-        "The queue is full, and this request gave way to one of higher priority, or of a tenant that holds less.",
+        "The queue is full, and this request gave its place in it to one of higher priority, or to one of a tenant "
+        "with less in the queue.",
     ),
     Reason.EVICTED: _Look(
-        wire.TooManyRequests, _BUSY, "The request was running, and gave way to one of higher priority."
+        wire.TooManyRequests,
+        _BUSY,
+        "The request was being served, and gave its place to one of higher priority.",
     ),
     Reason.TOO_LARGE: _Look(
         wire.PayloadTooLarge, _WRONG, "The request's body is larger than the endpoint picker takes."
@@ -85,8 +90,8 @@ def refusal_message(refusal: Refusal) -> wire.ProcessingResponse:
         set_header(headers, "x-should-retry", "false")
     else:
         set_header(headers, "retry-after", str(refusal.retry_after_s))
-    if refusal.waited_s > 0:
-        set_header(headers, QUEUE_DURATION, waited_ms(refusal.waited_s))
+    for name, value in account_of(refusal.waited_s, refusal.explanation).items():
+        set_header(headers, name, value)
     error = {
         "message": refusal.message or look.message,
         "type": look.kind,

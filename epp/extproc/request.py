@@ -180,9 +180,10 @@ class RequestHalf:
             size_bytes=size if self._mode is BodyMode.DUPLEX else 0,
             need=self._need,
             body_bytes=size,
-            max_output_tokens=self._parsed.max_tokens or None,
+            max_output_tokens=self._parsed.max_output_tokens,
             eligibility=self._eligibility,
             invalid_headers=control.invalid,
+            slo_s=control.slo_s,
         )
 
     def release(self, address: str) -> None:

@@ -1,6 +1,7 @@
 """The response half of a conversation: passing on what the model server says, and remembering what it said.
 
-Every message is answered at once and changes nothing but a header of ours. No byte of a body is altered: a response to
+Every message is answered at once and changes nothing but headers of ours; only the headers may be made to wait for the
+body, so that until then another answer is possible. No byte of a body is altered: a response to
 a request whose model was rewritten names the model that answered, and not the one that was asked for. A name can be
 cut in two by any chunk, be part of what the model says, or be covered by a length that has long been sent. What is
 worth knowing, the tokens used, is looked for at the very end, in the body's tail.
@@ -9,24 +10,27 @@ worth knowing, the tokens used, is looked for at the very end, in the body's tai
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from epp.core.actions import Reason
 from epp.extproc.headers import (
     NOT_TOLD,
-    QUEUE_DURATION,
     TEST_SERVED,
     Conformance,
     read_response,
     set_header,
-    waited_ms,
 )
-from epp.extproc.ingress import ResponseFacts, ResponseOutcome
+from epp.extproc.ingress import HeadersPass, ResponseFacts, ResponseOutcome
 from epp.extproc.metadata import served_endpoint
 from epp.extproc.modes import BodyMode
 from epp.extproc.request import Unacceptable
 from epp.extproc.usage import BodyTail
 from epp.extproc.wire import ext_proc_pb2 as wire
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NO_ACCOUNT: Final[Mapping[str, str]] = {}
 
 _HEADERS_SEEN: Final = wire.ProcessingResponse(
     response_headers=wire.HeadersResponse(response=wire.CommonResponse())
@@ -39,29 +43,39 @@ class ResponseHalf:
     """One response, from its headers to its end."""
 
     __slots__ = (
+        "_account",
         "_body_bytes",
         "_conformance",
         "_ended_s",
         "_first_byte_s",
+        "_held",
+        "_holds",
         "_mode",
         "_status",
         "_tail",
-        "_waited_s",
         "begun",
         "complete",
         "outbox",
     )
 
     def __init__(
-        self, mode: BodyMode, *, waited_s: float, conformance: Conformance = Conformance.OFF
+        self,
+        mode: BodyMode,
+        *,
+        account: Mapping[str, str] = _NO_ACCOUNT,
+        headers: HeadersPass = HeadersPass.AT_ONCE,
+        conformance: Conformance = Conformance.OFF,
     ) -> None:
-        """`waited_s` is what the client is told of the queue.
+        """`account` is what the client is told of the queue, as headers.
 
         Under `conformance` the client is told what the gateway says of the endpoint that served.
         """
         self._mode = mode
         self._conformance = conformance
-        self._waited_s = waited_s
+        self._account = account
+        # Elsewhere no body comes before the headers have been answered.
+        self._holds = mode is BodyMode.DUPLEX and headers is HeadersPass.WITH_BODY
+        self._held: wire.ProcessingResponse | None = None
         self._tail = BodyTail()
         self._status: int | None = None
         self._body_bytes = 0
@@ -75,28 +89,34 @@ class ResponseHalf:
         """Answers that wait to be sent, first to last."""
 
     def take_headers(self, message: wire.ProcessingRequest, now: float) -> None:
-        """Pass the headers on, with how long the request waited."""
+        """Pass the headers on, with what is told of the queue; nobody else may tell of it."""
         if self.begun:
             raise _out_of_order("response_headers came after the response had begun")
         self.begun = True
         sent = message.response_headers
         self._status, claimed = read_response(sent.headers.headers)
+        account = self._account
         answer = _HEADERS_SEEN
-        if self._waited_s > 0 or claimed or self._conformance is Conformance.ON:
+        if account or claimed or self._conformance is Conformance.ON:
             answer = wire.ProcessingResponse()
             mutation = answer.response_headers.response.header_mutation
-            if self._waited_s > 0:
-                set_header(mutation, QUEUE_DURATION, waited_ms(self._waited_s))
-            elif claimed:
-                mutation.remove_headers.append(QUEUE_DURATION)
+            for name, value in account.items():
+                set_header(mutation, name, value)
+            mutation.remove_headers.extend(name for name in claimed if name not in account)
             if self._conformance is Conformance.ON:
                 set_header(mutation, TEST_SERVED, served_endpoint(message) or NOT_TOLD)
-        self.outbox.append(answer)
+        if self._holds:
+            self._held = answer
+        else:
+            self.outbox.append(answer)
         if sent.end_of_stream:
             self._end(now)
 
-    def take_body(self, message: wire.ProcessingRequest, now: float) -> None:
-        """Pass a message of the body on, and keep the tail. Called for every streamed token: nothing else."""
+    def take_body(self, message: wire.ProcessingRequest, now: float) -> bool:
+        """Pass a message of the body on, and keep the tail. Called for every streamed token: nothing else.
+
+        Whether it brought the body's first byte.
+        """
         if self.complete:
             raise _out_of_order("response_body came after the response had ended")
         self.begun = True
@@ -111,13 +131,19 @@ class ResponseHalf:
             self.outbox.append(answer)
         else:
             self.outbox.append(_BODY_SEEN)
+        is_first = False
         if chunk:
             if not self._body_bytes:
                 self._first_byte_s = now
+                is_first = True
+                self._pass_headers()
             self._body_bytes += len(chunk)
             self._tail.add(chunk)
+        else:
+            self._pass_headers()
         if sent.end_of_stream:
             self._end(now)
+        return is_first
 
     def take_trailers(self, now: float) -> None:
         """Answer the trailers, which end the response."""
@@ -126,6 +152,11 @@ class ResponseHalf:
         self.begun = True
         self.outbox.append(_TRAILERS_SEEN)
         self._end(now)
+
+    @property
+    def has_passed(self) -> bool:
+        """Whether something of it has gone to the client, or is about to."""
+        return self.begun and self._held is None
 
     def facts(self, *, otherwise: ResponseOutcome, request_bytes: int, now: float) -> ResponseFacts:
         """The response in a few numbers, and its outcome: completed, or `otherwise`."""
@@ -142,7 +173,14 @@ class ResponseHalf:
             ended_s=now if self._ended_s is None else self._ended_s,
         )
 
+    def _pass_headers(self) -> None:
+        """Let the headers go that were held back, before whatever came after them."""
+        if self._held is not None:
+            self.outbox.appendleft(self._held)
+            self._held = None
+
     def _end(self, now: float) -> None:
+        self._pass_headers()
         self.complete = True
         self._ended_s = now
 

@@ -2,7 +2,7 @@
 
 Per stream one task reads, and whatever a message calls for is written before the next one is read: a peer that doesn't
 read its answers is not read either, so nothing piles up. Only a decision that comes while the reader waits is written
-by a task of its own. At any moment at most one of them writes.
+by a task of its own. At any moment at most one of them writes, and it goes on until there is nothing left to write.
 
 Reads and writes under way are never cancelled: grpc's core writes into memory that belongs to them. A stream that ends
 makes them fail, and that ends their tasks. And once a handler has returned, its call is never touched again.
@@ -142,7 +142,7 @@ class ExtProcServer:
 class _Call(Exchange):
     """One stream of one gateway."""
 
-    __slots__ = ("_closed", "_context", "_spawn", "_writer")
+    __slots__ = ("_closed", "_context", "_spawn", "_writer", "_writing")
 
     def __init__(
         self,
@@ -159,6 +159,7 @@ class _Call(Exchange):
         self._closed: asyncio.Future[None] = loop.create_future()
         self._writer: asyncio.Task[None] | None = None
         """Writes a decision that came while the reader waited."""
+        self._writing = False
 
     async def run(self) -> None:
         """The handler: its end is the stream's end. Cancelled when the stream is reset."""
@@ -170,7 +171,9 @@ class _Call(Exchange):
             self.reset()
 
     def wake(self) -> None:
-        """Write a decision that came on another stream's account."""
+        """Write a decision that came on another stream's account, unless somebody is about to write anyway."""
+        if self._writing or self._writer is not None:
+            return
         self._writer = self._spawn(self._guard(self._write()))
 
     async def _read(self) -> None:
@@ -189,8 +192,10 @@ class _Call(Exchange):
 
     async def _write(self) -> None:
         """Send everything that there is to send."""
+        self._writing = True
         while (message := self.next_message()) is not None:
             await self._context.write(message)
+        self._writing = False
         self._writer = None
         self.settle()
         if self.over:

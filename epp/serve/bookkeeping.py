@@ -16,7 +16,7 @@ from epp.observe.outcomes import ResponseEnd
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from epp.extproc.ingress import Answer, Refusal, RequestFacts, ResponseFacts
+    from epp.extproc.ingress import Answer, Explanation, Refusal, RequestFacts, ResponseFacts
     from epp.observe.logs import RateLimitedLog
     from epp.observe.meter import RequestMeter
     from epp.observe.metrics import Metrics
@@ -32,6 +32,8 @@ class Ticket:
     arrived_s: float
     meter: RequestMeter
     waited_s: float = 0.0
+    explanation: Explanation | None = None
+    """What its client is told of the queue, if anything."""
 
 
 class Bookkeeping:
@@ -76,6 +78,9 @@ class Bookkeeping:
 
     def ended(self, ticket: Ticket, response: ResponseFacts) -> None:
         """Its stream came to its end."""
+        if response.outcome is ResponseOutcome.EVICTED:
+            self._evicted(ticket, response)
+            return
         first_s = response.first_byte_s
         ticket.meter.ended(
             _end(response.outcome),
@@ -87,6 +92,16 @@ class Bookkeeping:
             cached_tokens=response.cached_tokens,
             response_bytes=response.response_bytes,
             streaming=ticket.facts.streaming,
+        )
+
+    def _evicted(self, ticket: Ticket, response: ResponseFacts) -> None:
+        ticket.meter.evicted()
+        self._log.info(
+            "request evicted",
+            key=("request evicted", ticket.priority),
+            priority=ticket.priority,
+            waited_s=round(ticket.waited_s, 3),
+            served_s=round(response.ended_s - ticket.arrived_s - ticket.waited_s, 3),
         )
 
     def rejected(self, facts: RequestFacts | None, refusal: Refusal) -> None:
@@ -124,5 +139,7 @@ def _end(outcome: ResponseOutcome) -> ResponseEnd:
             return ResponseEnd.ABORTED
         case ResponseOutcome.ENDED:
             return ResponseEnd.ENDED
+        case ResponseOutcome.EVICTED:
+            return ResponseEnd.EVICTED
         case _:
             assert_never(outcome)

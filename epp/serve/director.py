@@ -13,19 +13,25 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Protocol, assert_never
 
-from epp.core.actions import Action, Dispatch, Evict, Refuse, ScrapeNow, WakeAt
-from epp.core.eligibility import ANY
+from epp.config.runtime import ExplainHeaders
+from epp.config.weights import UNWEIGHTED, Weights
+from epp.core.actions import Action, Dispatch, Evict, Reason, Refuse, ScrapeNow, WakeAt
+from epp.core.eligibility import ANY, Serving, narrowed
 from epp.core.events import (
     Arrived,
     Cancelled,
     DeliveryFailed,
     Ended,
     Event,
+    FirstByte,
+    PolicyChanged,
     Tick,
+    Unseen,
 )
-from epp.extproc.ingress import Refusal
+from epp.core.eviction import Begun
+from epp.extproc.ingress import Explanation, HeadersPass, Refusal, ResponseOutcome
 
 if TYPE_CHECKING:
     import asyncio
@@ -33,20 +39,41 @@ if TYPE_CHECKING:
 
     from epp.api.changes import Objective
     from epp.core import Controller
+    from epp.core.actions import Entry
     from epp.core.eligibility import Eligibility
+    from epp.core.policy import FlowControlPolicy
     from epp.extproc.ingress import Answer, RequestFacts, ResponseFacts
     from epp.serve.bookkeeping import Bookkeeping, Ticket
 
 
+_EVICTED_RETRY_AFTER_S = 1
+"""An evicted request that comes again is queued like any other, so there is nothing to wait for."""
+
+
+class Witness(Protocol):
+    """Somebody who looks on. Must not fail, and must not take long."""
+
+    def hears(self, event: Event, now: float) -> None:
+        """The core is about to be told of `event`."""
+
+    def decided(self, event: Event, actions: list[Action], now: float) -> None:
+        """This is what it made of it, and what is about to be done."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectorSettings:
-    """What the director was told."""
+    """What the configuration says to the director; replaced as a whole by `Director.adopt`."""
 
-    longest_ttl_s: float
-    """What a client's own waiting budget is cut to; 0 means it isn't."""
+    policy: FlowControlPolicy
+    """The one that the core has."""
+    max_request_ttl_s: float | None = None
+    """The longest waiting budget that a client may give itself, 0 meaning any; None: what it has if it gives none."""
     wait_cap_s: float = 0.0
-    """What budgets of requests and objectives are cut to, since the gateway waits no longer; 0 means they aren't."""
+    """What budgets are cut to, since the gateway waits no longer; 0 means they aren't."""
     ignore_subsets: bool = False
+    weights: Weights = UNWEIGHTED
+    """Where they say nothing of a tenant, its objective's holds."""
+    explain: ExplainHeaders = ExplainHeaders.OFF
 
 
 class Director:
@@ -58,16 +85,21 @@ class Director:
         *,
         settings: DirectorSettings,
         objective: Callable[[str], Objective | None],
+        declared_models: Callable[[], frozenset[str]] = frozenset,
         scrape_now: Callable[[tuple[str, str]], None],
         bookkeeping: Bookkeeping,
         loop: asyncio.AbstractEventLoop,
+        witness: Witness | None = None,
     ) -> None:
+        """`declared_models` gives the models that endpoints of the pool declare to serve, all of them together."""
         self._controller = controller
         self._settings = settings
         self._objective = objective
+        self._declared_models = declared_models
         self._scrape_now = scrape_now
         self._books = bookkeeping
         self._loop = loop
+        self._witness = witness
         self._tickets: dict[int, Ticket] = {}
         self._last_id = 0
         self._events: deque[Event] = deque()
@@ -101,7 +133,7 @@ class Director:
                 facts.body_bytes,
                 None,
                 facts.max_output_tokens,
-                1.0 if objective is None else objective.weight,
+                self._settings.weights.of(facts.fairness_id, 1.0 if objective is None else objective.weight),
                 facts.slo_s,
             )
         )
@@ -121,11 +153,20 @@ class Director:
             self._books.undelivered(ticket)
             self.feed(DeliveryFailed(request_id))
 
+    def first_byte(self, request_id: int) -> None:
+        """A dispatched request's response has begun."""
+        if self._settings.policy.wants_first_bytes and request_id in self._tickets:
+            self.feed(FirstByte(request_id))
+
     def ended(self, request_id: int, response: ResponseFacts) -> None:
         """A dispatched request's stream came to its end."""
         ticket = self._tickets.pop(request_id, None)
         if ticket is not None:
-            self.feed(Ended(request_id))
+            output_tokens = response.output_tokens
+            if output_tokens is None and response.outcome is ResponseOutcome.COMPLETED:
+                # Embeddings say what they took in, and nothing else, since nothing is written.
+                output_tokens = None if response.input_tokens is None else 0
+            self.feed(Ended(request_id, response.input_tokens, output_tokens, _unseen(response.outcome)))
             self._books.ended(ticket, response)
 
     def rejected(self, facts: RequestFacts | None, refusal: Refusal) -> None:
@@ -133,6 +174,13 @@ class Director:
         self._books.rejected(facts, refusal)
 
     # ------------------------------------------------------------------------ for the shell
+
+    def adopt(self, settings: DirectorSettings) -> None:
+        """Go by these from now on, and the core as well. Whatever is queued or running stays."""
+        changed = settings.policy is not self._settings.policy
+        self._settings = settings
+        if changed:
+            self.feed(PolicyChanged(settings.policy))
 
     def feed(self, event: Event) -> None:
         """Let the core know, and do what it wants done."""
@@ -143,7 +191,13 @@ class Director:
         try:
             while self._events:
                 started_s = perf_counter()
-                actions = self._controller.handle(self._events.popleft(), self._loop.time())
+                event, now = self._events.popleft(), self._loop.time()
+                witness = self._witness
+                if witness is not None:
+                    witness.hears(event, now)
+                actions = self._controller.handle(event, now)
+                if witness is not None:
+                    witness.decided(event, actions, now)
                 self._books.cycle_ran(perf_counter() - started_s)
                 for action in actions:
                     self._carry_out(action)
@@ -169,8 +223,8 @@ class Director:
                 self._dispatch(action)
             case Refuse():
                 self._refuse(action)
-            case Evict():
-                pass
+            case Evict(request_id):
+                self._evict(request_id)
             case ScrapeNow(key):
                 self._scrape_now(key)
             case WakeAt(at_s):
@@ -183,8 +237,11 @@ class Director:
         if ticket is None:
             return  # it went away while this was decided, and the core hears of that next
         self._books.dispatched(ticket, action.waited_s)
+        ticket.explanation = self._explanation(ticket, action.entry)
         try:
-            ticket.answer.dispatched(action.endpoint.address, action.waited_s)
+            ticket.answer.dispatched(
+                action.endpoint.address, action.waited_s, ticket.explanation, headers=self._headers(ticket)
+            )
         except Exception:
             self._books.answer_failed(ticket)
             self.delivery_failed(action.request_id)
@@ -193,12 +250,51 @@ class Director:
         ticket = self._tickets.pop(action.request_id, None)
         if ticket is None:
             return
-        refusal = Refusal(action.reason, action.retry_after_s, "", action.waited_s)
+        refusal = Refusal(
+            action.reason,
+            action.retry_after_s,
+            "",
+            action.waited_s,
+            self._explanation(ticket, action.entry),
+        )
         self._books.refused(ticket, refusal)
         try:
             ticket.answer.refused(refusal)
         except Exception:
             self._books.answer_failed(ticket)
+
+    def _evict(self, request_id: int) -> None:
+        ticket = self._tickets.get(request_id)
+        if ticket is None:
+            return
+        policy = self._settings.policy.eviction
+        begun = Begun.SPARED if policy is None else policy.begun
+        refusal = Refusal(Reason.EVICTED, _EVICTED_RETRY_AFTER_S, "", ticket.waited_s, ticket.explanation)
+        try:
+            evicted = ticket.answer.evicted(refusal, begun)
+        except Exception:
+            self._books.answer_failed(ticket)
+            return
+        if not evicted:
+            # Its response has begun, or ended, which the core is about to hear: either way this one is spared.
+            self.first_byte(request_id)
+
+    def _headers(self, ticket: Ticket) -> HeadersPass:
+        """A request that may be evicted until its response begins keeps that open as long as it can.
+
+        Model servers send the headers of a stream long before its first token.
+        """
+        policy = self._settings.policy.eviction
+        if policy is None or policy.begun is Begun.EVICTED or ticket.priority >= policy.below_priority:
+            return HeadersPass.AT_ONCE
+        return HeadersPass.WITH_BODY
+
+    def _explanation(self, ticket: Ticket, entry: Entry | None) -> Explanation | None:
+        if self._settings.explain is ExplainHeaders.OFF:
+            return None
+        if entry is None:
+            return Explanation(ticket.priority, 0, "")
+        return Explanation(ticket.priority, entry.position, entry.blocked_by.value)
 
     def _wake_at(self, at_s: float) -> None:
         """Set the timer. One that goes off too early costs a `Tick`, so a later time leaves it alone."""
@@ -214,18 +310,43 @@ class Director:
         self.feed(Tick())
 
     def _eligibility(self, facts: RequestFacts) -> Eligibility:
-        return ANY if self._settings.ignore_subsets else facts.eligibility
+        subset = ANY if self._settings.ignore_subsets else facts.eligibility
+        declared = self._declared_models()
+        # A request without a body asks no model anything.
+        if not declared or not facts.need:
+            return subset
+        return narrowed(subset, Serving(facts.target_model if facts.target_model in declared else ""))
 
     def ttl_s(self, facts: RequestFacts, objective: Objective | None) -> float | None:
-        """The request's own budget, cut to what the operator grants; else its objective's; else the policy's."""
-        granted_s = objective.queue_ttl_s if objective is not None else None
-        cap_s = self._settings.wait_cap_s
-        if granted_s is not None:
-            granted_s = _cut(granted_s, cap_s)
-        if facts.ttl_s is None:
-            return granted_s
-        longest_s = self._settings.longest_ttl_s if granted_s is None else granted_s
-        return _cut(_cut(facts.ttl_s, longest_s), cap_s)
+        """The request's own budget, cut to what the operator grants; else its objective's; else None: the policy's.
+
+        Wherever the gateway would not wait that long, what it does wait for.
+        """
+        settings = self._settings
+        policy = settings.policy
+        usual_s = objective.queue_ttl_s if objective is not None else None
+        is_policys = usual_s is None and facts.ttl_s is None
+        if usual_s is None:
+            usual_s = policy.band(0 if objective is None else objective.priority).ttl_s
+        if usual_s is None:
+            usual_s = policy.ttl_s
+        budget_s = usual_s
+        if facts.ttl_s is not None:
+            longest_s = usual_s if settings.max_request_ttl_s is None else settings.max_request_ttl_s
+            budget_s = _cut(facts.ttl_s, longest_s)
+        granted_s = _cut(budget_s, settings.wait_cap_s)
+        return None if is_policys and granted_s == usual_s else granted_s
+
+
+def _unseen(outcome: ResponseOutcome) -> Unseen:
+    """How a request is charged whose usage was not seen."""
+    match outcome:
+        case ResponseOutcome.COMPLETED | ResponseOutcome.ENDED:
+            return Unseen.BY_TIME
+        case ResponseOutcome.ABORTED | ResponseOutcome.EVICTED:
+            return Unseen.KEEP
+        case _:
+            assert_never(outcome)
 
 
 def _cut(budget_s: float, longest_s: float) -> float:

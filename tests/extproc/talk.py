@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from envoy_data_plane.envoy.service.ext_proc.v3 import ProcessingRequest, ProcessingResponse
 
 from epp.core.actions import Reason
+from epp.core.eviction import Begun
 from epp.extproc.conversation import Action, Conversation, Ended, Phase, Submit
-from epp.extproc.ingress import Refusal, RequestFacts, ResponseFacts
+from epp.extproc.ingress import Explanation, HeadersPass, Refusal, RequestFacts, ResponseFacts
 from epp.extproc.parsers import Parsers
 from epp.extproc.request import ConversationSettings
 from epp.extproc.wire import ext_proc_pb2 as wire
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from envoy_data_plane.envoy.service.ext_proc.v3 import ProtocolConfiguration
 
 PASSTHROUGH = ConversationSettings(parsers=Parsers(("passthrough-parser",)))
+EVICTED = Refusal(Reason.EVICTED, retry_after_s=1, message="", waited_s=0.0)
 REFUSED = Refusal(Reason.SATURATED, retry_after_s=3, message="", waited_s=1.5)
 
 
@@ -49,15 +51,27 @@ class Talk:
         self.heard += news
         return news
 
-    def dispatch(self, *, waited_s: float = 0.0) -> Talk:
+    def dispatch(
+        self,
+        *,
+        waited_s: float = 0.0,
+        explanation: Explanation | None = None,
+        headers: HeadersPass = HeadersPass.AT_ONCE,
+    ) -> Talk:
         """The picker's yes."""
-        self.conversation.dispatched(ADDRESS, waited_s)
+        self.conversation.dispatched(ADDRESS, waited_s, explanation, headers=headers)
         self.listen()
         return self
 
     def refuse(self, refusal: Refusal = REFUSED) -> Talk:
         """The picker's no."""
         self.conversation.refused(refusal)
+        self.listen()
+        return self
+
+    def evict(self, begun: Begun = Begun.SPARED) -> Talk:
+        """The picker's change of mind."""
+        self.conversation.evicted(EVICTED, begun, self.now)
         self.listen()
         return self
 

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import pytest
-from envoy_data_plane.envoy.service.ext_proc.v3 import ProcessingRequest
+from envoy_data_plane.envoy.service.ext_proc.v3 import ProcessingRequest, ProtocolConfiguration
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epp.extproc.conversation import Phase, Rejected
-from epp.extproc.ingress import ResponseOutcome
+from epp.core.eviction import Begun
+from epp.extproc.conversation import Ended, Phase, Rejected
+from epp.extproc.ingress import HeadersPass, ResponseOutcome
 from epp.extproc.request import ConversationSettings
 from epp.extproc.wire import ext_proc_pb2 as wire
 from tests.extproc import gateway
 from tests.extproc.gateway import ADDRESS, BUFFERED, CHAT, DUPLEX, LEAN, STREAMED
-from tests.extproc.talk import PASSTHROUGH, REFUSED, Talk, queued, running
+from tests.extproc.talk import EVICTED, PASSTHROUGH, REFUSED, Talk, queued, running
 
 USAGE = b'{"usage":{"prompt_tokens":7,"completion_tokens":9,"prompt_tokens_details":{"cached_tokens":2}}}'
 
@@ -136,6 +137,97 @@ def test_a_local_answer_may_begin_with_anything() -> None:
     assert queued().say(gateway.response_trailers()).kinds == ["response_trailers"]
 
 
+# -------------------------------------------------------------------------------------- eviction
+
+EVICTION = ResponseOutcome.EVICTED
+
+
+@pytest.mark.parametrize("begun", list(Begun))
+@pytest.mark.parametrize("config", [DUPLEX, LEAN, STREAMED])
+def test_a_request_without_a_response_is_evicted(begun: Begun, config: ProtocolConfiguration) -> None:
+    """Its client gets a 429 that says so, and the picker hears the end once that has been sent."""
+    talk = running(config)
+    assert talk.conversation.evicted(EVICTED, begun, talk.now)
+    assert "Ended" not in talk.names
+    talk.listen()
+    status, _ = talk.error()
+    assert status == 429
+    headers = gateway.set_headers(talk.heard[-1].immediate_response.headers)
+    assert headers["x-llm-d-request-dropped-reason"] == "evicted"
+    assert headers["retry-after"] == "1"
+    assert (talk.names, talk.ended.outcome) == (["Submit", "Ended"], EVICTION)
+    heard = len(talk.heard)
+    talk.say(gateway.response_headers(), gateway.response_body(b"x")).evict().half_close().reset()
+    assert (talk.names, len(talk.heard)) == (["Submit", "Ended"], heard)
+
+
+@pytest.mark.parametrize("config", [DUPLEX, LEAN])
+@pytest.mark.parametrize("body", [b"", b"data: x\n\n"])
+def test_a_response_that_has_begun_is_spared(config: ProtocolConfiguration, body: bytes) -> None:
+    """Its headers alone are enough: no 429 could follow them."""
+    talk = running(config).say(gateway.response_headers())
+    if body and config is DUPLEX:
+        talk.say(gateway.response_body(body))
+    assert not talk.conversation.evicted(EVICTED, Begun.SPARED, talk.now)
+    talk.listen()
+    assert talk.kinds[-1] != "immediate_response"
+    assert "Ended" not in talk.names
+
+
+def test_a_response_that_has_begun_is_broken_off_on_request() -> None:
+    """The gateway is told in the only way that ends a response, and what was seen of it is told."""
+    talk = running().say(gateway.response_headers(), gateway.response_body(USAGE)).evict(Begun.EVICTED)
+    assert talk.kinds[-1] == "immediate_response"
+    assert (talk.ended.outcome, talk.ended.output_tokens, talk.ended.status) == (EVICTION, 9, 200)
+
+
+def test_a_complete_response_cannot_be_evicted() -> None:
+    """Its last piece may not have been sent yet, but there is nothing left to end."""
+    talk = running().say(gateway.response_headers())
+    last = wire.ProcessingRequest.FromString(bytes(gateway.response_body(USAGE, end=True)))
+    talk.actions += talk.conversation.receive(last, talk.now)
+    talk.evict(Begun.EVICTED)
+    assert talk.kinds[-1] == "response_body"
+    assert talk.ended.outcome is ResponseOutcome.COMPLETED
+    assert not talk.conversation.evicted(EVICTED, Begun.EVICTED, talk.now)
+
+
+@pytest.mark.parametrize("moment", [Talk(), queued(), queued().refuse(), queued().reset()])
+def test_only_what_runs_can_be_evicted(moment: Talk) -> None:
+    """An eviction that comes too early or too late changes nothing."""
+    before = (moment.conversation.phase, list(moment.actions))
+    moment.evict(Begun.EVICTED)
+    assert (moment.conversation.phase, moment.actions) == before
+
+
+def test_an_eviction_before_the_dispatch_was_sent_undoes_it() -> None:
+    """What never left for the endpoint was never served; the client is told all the same."""
+    talk = queued()
+    talk.conversation.dispatched(ADDRESS, 0.0)
+    talk.evict()
+    assert talk.kinds == ["immediate_response"]
+    assert talk.names == ["Submit", "DeliveryFailed"]
+
+
+def test_an_eviction_while_the_dispatch_is_sent_ends_it() -> None:
+    """The endpoint may have it already; nothing more of the body goes there."""
+    talk = queued()
+    talk.conversation.dispatched(ADDRESS, 0.0)
+    assert talk.conversation.next_message() is not None
+    talk.evict()
+    assert talk.kinds == ["immediate_response"]
+    assert talk.ended.outcome is EVICTION
+
+
+def test_an_eviction_that_cannot_be_sent_ends_as_well() -> None:
+    """If the stream breaks first, the picker hears the end then, once."""
+    talk = running()
+    talk.conversation.evicted(EVICTED, Begun.SPARED, talk.now)
+    talk.reset().reset()
+    assert talk.names == ["Submit", "Ended"]
+    assert talk.listen() == []
+
+
 # ------------------------------------------------------------------------------ out of order
 
 
@@ -200,6 +292,14 @@ def test_garbage_is_refused() -> None:
     assert talk.conversation.unreadable(talk.now) == ()
 
 
+def _evict_begun(talk: Talk) -> None:
+    talk.evict(Begun.EVICTED)
+
+
+def _dispatch_holding(talk: Talk) -> None:
+    talk.dispatch(headers=HeadersPass.WITH_BODY)
+
+
 any_message = st.one_of(
     st.builds(
         gateway.request_headers,
@@ -216,7 +316,18 @@ any_message = st.one_of(
 )
 any_step = st.one_of(
     any_message,
-    st.sampled_from([Talk.dispatch, Talk.refuse, Talk.half_close, Talk.reset, Talk.listen]),
+    st.sampled_from(
+        [
+            Talk.dispatch,
+            _dispatch_holding,
+            Talk.refuse,
+            Talk.evict,
+            _evict_begun,
+            Talk.half_close,
+            Talk.reset,
+            Talk.listen,
+        ]
+    ),
 )
 
 
@@ -236,16 +347,20 @@ def test_whatever_happens_the_promises_hold(
         else:
             assert callable(step)
             step(talk)
-            answered |= step in {Talk.dispatch, Talk.refuse} and before is Phase.QUEUED
+            answered |= step in {Talk.dispatch, _dispatch_holding, Talk.refuse} and before is Phase.QUEUED
     talk.reset()
     names = talk.names
     ends = [name for name in names if name in {"Cancel", "DeliveryFailed", "Ended"}]
     assert names.count("Submit") <= 1
     assert names.count("Rejected") <= 1
     assert talk.kinds.count("immediate_response") <= 1
-    refused_by_picker = "immediate_response" in talk.kinds and "Rejected" not in names
+    evicted = any(isinstance(each, Ended) and each.response.outcome is EVICTION for each in talk.actions)
+    refused_by_picker = "immediate_response" in talk.kinds and "Rejected" not in names and not evicted
     assert len(ends) == (names.count("Submit") if not refused_by_picker else 0)
+    assert names.count("FirstByte") <= names.count("Ended")
     if "request_headers" in talk.kinds or "request_body" in talk.kinds:
         assert answered
         assert talk.kinds[0] == "request_headers"
+    if "response_headers" in talk.kinds and "response_body" in talk.kinds:
+        assert talk.kinds.index("response_headers") < talk.kinds.index("response_body")
     assert talk.conversation.phase is Phase.OVER

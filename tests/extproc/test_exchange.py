@@ -8,6 +8,7 @@ import weakref
 from envoy_data_plane.envoy.service.ext_proc.v3 import ProcessingRequest, ProcessingResponse
 
 from epp.core.actions import Reason
+from epp.core.eviction import Begun
 from epp.extproc.exchange import Exchange
 from epp.extproc.ingress import Picker, Refusal, ResponseOutcome
 from epp.extproc.request import ConversationSettings
@@ -88,6 +89,34 @@ def test_every_action_names_the_request() -> None:
     assert picker.heard == {"submit": 3, "cancel": 1, "delivery_failed": 1, "ended": 1}
     assert picker.responses[0].outcome is ResponseOutcome.COMPLETED
     assert picker.responses[0].ended_s == 5.0
+
+
+def test_an_eviction_wakes_the_transport() -> None:
+    """It comes while nobody is looking. Once its refusal has gone out the picker hears the end; the stream is over."""
+    picker = FakePicker()
+    stream = Stream(picker)
+    stream.feed(*REQUEST)
+    assert picker.evict_all() == [True]
+    assert (stream.woken, picker.heard["ended"]) == (1, 0)
+    assert gateway.kinds(stream.drain()) == ["immediate_response"]
+    assert stream.over
+    assert picker.heard == {"submit": 1, "ended": 1}
+    stream.reset()
+    assert picker.heard["ended"] == 1
+
+
+def test_an_eviction_that_comes_of_the_streams_own_message() -> None:
+    """The picker may evict a request in the very call that tells it of its first byte; the transport looks anyway."""
+
+    class Ruthless(FakePicker):
+        def first_byte(self, request_id: int) -> None:
+            super().first_byte(request_id)
+            self.evict_all(Begun.EVICTED)
+
+    stream = Stream(Ruthless())
+    said = stream.feed(*REQUEST, gateway.response_headers(), gateway.response_body(b"x"))
+    assert gateway.kinds(said)[-1] == "immediate_response"
+    assert (stream.woken, stream.over) == (0, True)
 
 
 def test_a_rejection_is_reported() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from epp.extproc import headers
+from epp.extproc.ingress import Explanation
 from epp.extproc.wire import ext_proc_pb2 as wire
 
 
@@ -26,6 +27,7 @@ def test_a_request_without_our_headers() -> None:
         objective="",
         fairness_id="default-flow",
         ttl_s=None,
+        slo_s=None,
         model_rewrite="",
         path="",
         content_type="",
@@ -109,6 +111,36 @@ def test_an_invalid_ttl_is_ignored_and_noted(value: str | bytes) -> None:
     assert control.present == ("x-llm-d-inference-ttl",)
 
 
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("250", 0.25), ("0", 0.0), (" 1500 ", 1.5), ("9223372036854", 9223372036.854)]
+)
+@pytest.mark.parametrize("name", ["x_llm_d_slo_ttft_ms", "x_slo_ttft_ms"])
+def test_an_slo_is_in_whole_milliseconds(name: str, value: str, seconds: float) -> None:
+    """Either spelling gives seconds, 0 included, and is to be removed."""
+    control = headers.read_request(sent(**{name: value}))
+    assert control.slo_s == pytest.approx(seconds)
+    assert control.invalid == ()
+    assert control.present == (name.replace("_", "-"),)
+
+
+@pytest.mark.parametrize(
+    "value", ["-1", "+1", "1.5", "1e3", "soon", "250ms", "9223372036855", "9" * 40, b"\xff", "\u0661"]
+)
+def test_an_invalid_slo_is_ignored_and_noted(value: str | bytes) -> None:
+    """What is no number of milliseconds, or more than Go's durations hold, is as good as none; the other one counts."""
+    control = headers.read_request(sent(x_llm_d_slo_ttft_ms=value))
+    assert (control.slo_s, control.invalid) == (None, ("x-llm-d-slo-ttft-ms",))
+    control = headers.read_request(sent(x_llm_d_slo_ttft_ms=value, x_slo_ttft_ms="700"))
+    assert (control.slo_s, control.invalid) == (0.7, ("x-llm-d-slo-ttft-ms",))
+
+
+def test_the_current_slo_wins() -> None:
+    """Of two usable spellings the current one counts; both are to be removed."""
+    control = headers.read_request(sent(x_slo_ttft_ms="700", x_llm_d_slo_ttft_ms="200"))
+    assert control.slo_s == 0.2
+    assert set(control.present) == {"x-slo-ttft-ms", "x-llm-d-slo-ttft-ms"}
+
+
 @pytest.mark.parametrize("value", [b"\xff\xfe", b"a\x00b", b"x" * 60_000])
 def test_an_invalid_identity_is_ignored_and_noted(value: bytes) -> None:
     """Values that are not UTF-8, not printable or absurdly long name no objective, no tenant and no model."""
@@ -163,9 +195,29 @@ def test_path_and_content_type_lose_what_is_not_theirs() -> None:
 
 
 def test_a_response_tells_its_status_and_false_claims() -> None:
-    """The status is a number or unknown, and a backend's own queue duration is noticed."""
-    assert headers.read_response([wire.HeaderValue(key=":status", raw_value=b"404")]) == (404, False)
-    assert headers.read_response(sent(x_llm_d_flow_queue_duration_ms="9")) == (None, True)
+    """The status is a number or unknown, and what a backend tells of a queue is noticed."""
+    assert headers.read_response([wire.HeaderValue(key=":status", raw_value=b"404")]) == (404, ())
+    claims = sent(x_llm_d_flow_queue_duration_ms="9", other="1", x_llm_d_flow_priority="7")
+    assert headers.read_response(claims) == (
+        None,
+        ("x-llm-d-flow-queue-duration-ms", "x-llm-d-flow-priority"),
+    )
+
+
+def test_a_client_is_told_of_waits_and_where_asked_to_of_reasons() -> None:
+    """A wait is always told, the rest only with an explanation, and a reason only where there is one."""
+    assert headers.account_of(0.0, None) == {}
+    assert headers.account_of(0.25, None) == {"x-llm-d-flow-queue-duration-ms": "250"}
+    assert headers.account_of(0.0, Explanation(0, 0, "")) == {
+        "x-llm-d-flow-priority": "0",
+        "x-llm-d-flow-position": "0",
+    }
+    assert headers.account_of(0.25, Explanation(10, 3, "same_band")) == {
+        "x-llm-d-flow-queue-duration-ms": "250",
+        "x-llm-d-flow-priority": "10",
+        "x-llm-d-flow-position": "3",
+        "x-llm-d-flow-blocked-by": "same_band",
+    }
 
 
 def test_setting_a_header_replaces_it() -> None:

@@ -25,31 +25,41 @@ MESSAGES = [{"role": "user", "content": "hi"}]
 
 
 @pytest.mark.parametrize(
-    ("path", "body", "max_tokens"),
+    ("path", "body", "cap"),
     [
         (CHAT, {"messages": MESSAGES, "max_tokens": 5}, 5),
-        (CHAT, {"messages": MESSAGES, "max_tokens": 5, "max_completion_tokens": 7}, 7),
+        (CHAT, {"messages": MESSAGES, "max_tokens": 5, "max_completion_tokens": 7}, 5),
+        (CHAT, {"messages": MESSAGES, "max_tokens": 9, "max_completion_tokens": 7}, 7),
+        (CHAT, {"messages": MESSAGES, "max_tokens": 0}, None),
+        (CHAT, {"messages": MESSAGES, "max_tokens": 5, "n": 3}, 15),
+        (CHAT, {"messages": MESSAGES, "max_tokens": 5, "n": 3, "best_of": 2}, 15),
+        (CHAT, {"messages": MESSAGES, "max_tokens": 5, "n": 2, "best_of": 4}, 20),
+        (CHAT, {"messages": MESSAGES, "max_tokens": 5, "n": 0}, 5),
+        (CHAT, {"messages": MESSAGES, "max_tokens": 5, "n": "3", "best_of": None}, 5),
+        (CHAT, {"messages": MESSAGES, "max_tokens": 5, "n": 10**40}, 2**31 - 1),
+        (CHAT, {"messages": MESSAGES, "n": 3}, None),
         (CHAT, {"messages": MESSAGES, "max_completion_tokens": None, "max_tokens": 5}, 5),
-        (CHAT, {"messages": MESSAGES, "max_tokens": "many"}, 0),
-        (CHAT, {"messages": MESSAGES, "max_tokens": -3}, 0),
+        (CHAT, {"messages": MESSAGES, "max_tokens": "many"}, None),
+        (CHAT, {"messages": MESSAGES, "max_tokens": -3}, None),
         (CHAT, {"messages": MESSAGES, "max_tokens": 10**40}, 2**31 - 1),
         (CHAT, {"messages": MESSAGES, "max_tokens": 10**15}, 2**31 - 1),
-        ("/v1/chat/completions/", {"messages": MESSAGES}, 0),
-        ("/team/a/v1/chat/completions/render", {"messages": MESSAGES}, 0),
+        ("/v1/chat/completions/", {"messages": MESSAGES}, None),
+        ("/team/a/v1/chat/completions/render", {"messages": MESSAGES}, None),
         ("/v1/completions", {"prompt": "hi", "max_tokens": 9}, 9),
-        ("/v1/completions", {"prompt": ["a", "b"]}, 0),
-        ("/v1/completions", {"prompt": [1, 2]}, 0),
-        ("/v1/completions/render", {"prompt": "hi"}, 0),
-        ("/v1/embeddings", {"input": "hi"}, 0),
-        ("/v1/embeddings", {"input": [[1], [2]]}, 0),
+        ("/v1/completions", {"prompt": "hi", "max_tokens": 9, "best_of": 2}, 18),
+        ("/v1/completions", {"prompt": ["a", "b"]}, None),
+        ("/v1/completions", {"prompt": [1, 2]}, None),
+        ("/v1/completions/render", {"prompt": "hi"}, None),
+        ("/v1/embeddings", {"input": "hi"}, None),
+        ("/v1/embeddings", {"input": [[1], [2]]}, None),
         ("/v1/responses", {"input": "hi", "max_output_tokens": 3}, 3),
-        ("/v1/responses", {"input": {"any": "thing"}}, 0),
-        ("/v1/images/generations", {"prompt": "a cat"}, 0),
+        ("/v1/responses", {"input": {"any": "thing"}}, None),
+        ("/v1/images/generations", {"prompt": "a cat"}, None),
     ],
 )
-def test_known_calls_are_read(path: str, body: dict[str, object], max_tokens: int) -> None:
-    """Each call of the API gives its model, its wish for a stream, and its cap on output."""
-    assert parse({"model": "m", **body}, path=path) == ParsedRequest("m", False, max_tokens)
+def test_known_calls_are_read(path: str, body: dict[str, object], cap: int | None) -> None:
+    """Each call of the API gives its model, its wish for a stream, and its cap on output over all choices."""
+    assert parse({"model": "m", **body}, path=path) == ParsedRequest("m", False, cap)
     assert parse({"model": "m", "stream": True, **body}, path=path).streaming
     assert not parse({"model": "m", "stream": "yes", **body}, path=path).streaming
 
@@ -133,7 +143,7 @@ def test_any_body_is_read_or_refused(body: bytes) -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )
@@ -153,7 +163,7 @@ def test_what_is_taken_is_what_json_says(body: dict[str, object]) -> None:
         assert not good
     else:
         assert good
-        assert parsed == ParsedRequest(name, body.get("stream") is True, 0, lacks_model=not name)
+        assert parsed == ParsedRequest(name, body.get("stream") is True, None, lacks_model=not name)
 
 
 def test_a_known_path_goes_to_the_parser_that_claims_it() -> None:

@@ -8,7 +8,7 @@ import pytest
 from envoy_data_plane.envoy.service.ext_proc.v3 import ProcessingResponse
 
 from epp.core.actions import Reason
-from epp.extproc.ingress import Refusal
+from epp.extproc.ingress import Explanation, Refusal
 from epp.extproc.refusals import refusal_message, refusal_status
 from tests.extproc import gateway
 
@@ -18,7 +18,9 @@ STATUSES = {
     Reason.TTL_EXPIRED: 429,
     Reason.CONTEXT_CANCELLED: 503,
     Reason.SHUTTING_DOWN: 503,
+    Reason.WOULD_EXPIRE: 429,
     Reason.QUEUE_PRESSURE: 429,
+    Reason.EVICTED: 429,
     Reason.TOO_LARGE: 413,
     Reason.MALFORMED: 400,
 }
@@ -60,3 +62,18 @@ def test_a_message_replaces_the_usual_one_and_a_wait_is_shown() -> None:
     read = ProcessingResponse.parse(answer.SerializeToString()).immediate_response
     assert json.loads(read.body)["error"]["message"] == 'Too "long".'
     assert gateway.set_headers(read.headers)["x-llm-d-flow-queue-duration-ms"] == "2500"
+
+
+@pytest.mark.parametrize("waited_s", [0.0, 2.5])
+def test_a_refusal_explains_itself_where_asked_to(waited_s: float) -> None:
+    """With an explanation the client learns its priority, its place in the queue and what stood in its way."""
+    refusal = Refusal(Reason.TTL_EXPIRED, 1, "", waited_s, Explanation(-5, 17, "no_room"))
+    read = ProcessingResponse.parse(refusal_message(refusal).SerializeToString()).immediate_response
+    headers = gateway.set_headers(read.headers)
+    told = {name: value for name, value in headers.items() if name.startswith("x-llm-d-flow-")}
+    waited = {"x-llm-d-flow-queue-duration-ms": "2500"} if waited_s else {}
+    assert told == waited | {
+        "x-llm-d-flow-priority": "-5",
+        "x-llm-d-flow-position": "17",
+        "x-llm-d-flow-blocked-by": "no_room",
+    }

@@ -49,10 +49,15 @@ CONTROL = {
     "x-gateway-inference-objective": "old",
     "x-llm-d-inference-fairness-id": "tenant",
     "x-llm-d-inference-ttl": "5s",
+    "x-llm-d-slo-ttft-ms": "250",
+    "x-slo-ttft-ms": "300",
     "x-llm-d-model-name-rewrite": "llama",
     "x-gateway-model-name-rewrite": "llama",
     "x-gateway-destination-endpoint-subset": "10.0.0.1",
     "x-llm-d-flow-queue-duration-ms": "1",
+    "x-llm-d-flow-priority": "100",
+    "x-llm-d-flow-position": "0",
+    "x-llm-d-flow-blocked-by": "no_room",
 }
 
 
@@ -102,9 +107,11 @@ def test_what_the_picker_learns_of_a_chat() -> None:
         streaming=True,
         size_bytes=len(body),
         need=1,
-        charge_tokens=len(body) // 4 + 100,
+        body_bytes=len(body),
+        max_output_tokens=100,
         eligibility=ANY,
         invalid_headers=(),
+        slo_s=0.25,
     )
 
 
@@ -121,23 +128,23 @@ def test_a_request_without_a_body_needs_no_room(
 ) -> None:
     """Header-only requests are queued at once, with need 0, in every mode."""
     talk = Talk(settings).say(gateway.request_headers(path="/v1/models", end=True, config=config))
-    assert (talk.facts.need, talk.facts.size_bytes, talk.facts.charge_tokens) == (0, 0, 1)
+    assert (talk.facts.need, talk.facts.size_bytes, talk.facts.body_bytes) == (0, 0, 0)
     assert talk.dispatch().kinds == ["request_headers"]
 
 
 @pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/anything"])
 def test_an_unknown_body_is_queued_when_it_is_whole(path: str) -> None:
-    """The default parser holds what it can't read as well, and charges it by its bytes."""
+    """The default parser holds what it can't read as well, and tells how long it is."""
     talk = Talk().say(gateway.request_headers(path=path), gateway.request_body(b"x" * 400, end=False))
     assert talk.names == []
     talk.say(gateway.request_body(b"", end=True))
-    assert (talk.facts.size_bytes, talk.facts.charge_tokens, talk.facts.model) == (400, 100, "")
+    assert (talk.facts.size_bytes, talk.facts.body_bytes, talk.facts.model) == (400, 400, "")
 
 
 def test_passthrough_submits_on_the_headers() -> None:
-    """Without a parser to wait for, a request is queued at once, charged by what it announces."""
+    """Without a parser to wait for, a request is queued at once, with the length that it announces."""
     talk = Talk(PASSTHROUGH).say(gateway.request_headers({"content-length": "4000"}))
-    assert (talk.facts.size_bytes, talk.facts.charge_tokens, talk.facts.need) == (4000, 1000, 1)
+    assert (talk.facts.size_bytes, talk.facts.body_bytes, talk.facts.need) == (4000, 4000, 1)
     talk.say(gateway.request_body(b"a" * 2000, end=False))
     talk.dispatch().say(gateway.request_body(b"b" * 2000, end=True))
     assert gateway.body_sent(talk.heard, "request_body") == b"a" * 2000 + b"b" * 2000
@@ -194,9 +201,12 @@ def test_a_body_is_not_kept_once_it_has_gone() -> None:
 
 @pytest.mark.parametrize("config", [STREAMED, BUFFERED])
 def test_modes_in_which_the_gateway_keeps_the_body(config: ProtocolConfiguration) -> None:
-    """There the body comes after the headers' answer, so it is not waited for, and each message gets one answer."""
+    """There the body comes after the headers' answer, so it is not waited for, and each message gets one answer.
+
+    None of it is held, but its announced length tells what it will cost.
+    """
     talk = Talk().say(gateway.request_headers({"content-length": "64"}, config=config))
-    assert (talk.facts.need, talk.facts.size_bytes, talk.facts.charge_tokens) == (1, 0, 16)
+    assert (talk.facts.need, talk.facts.size_bytes, talk.facts.body_bytes) == (1, 0, 64)
     talk.dispatch().say(gateway.request_body(CHAT[:9], end=False), gateway.request_body(CHAT[9:]))
     talk.say(gateway.response_headers(), gateway.response_body(b"hello", end=True))
     assert talk.kinds == ["request_headers", *["request_body"] * 2, "response_headers", "response_body"]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from envoy_data_plane.envoy.service.ext_proc.v3 import ProcessingRequest, ProtocolConfiguration
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epp.extproc.conversation import Ended, Phase
-from epp.extproc.ingress import ResponseFacts, ResponseOutcome
+from epp.extproc.conversation import Ended, FirstByte, Phase
+from epp.extproc.ingress import Explanation, HeadersPass, ResponseFacts, ResponseOutcome
 from epp.extproc.wire import ext_proc_pb2 as wire
 from tests.extproc import gateway
-from tests.extproc.gateway import CHAT, LEAN
+from tests.extproc.gateway import BUFFERED, CHAT, DUPLEX, LEAN, STREAMED
 from tests.extproc.talk import PASSTHROUGH, Talk, queued, running
 
 USAGE = b'{"usage":{"prompt_tokens":7,"completion_tokens":9,"prompt_tokens_details":{"cached_tokens":2}}}'
@@ -62,7 +63,7 @@ def test_the_end_is_told_after_it_was_passed_on() -> None:
     """The last piece is handed out before the picker hears that there is room."""
     talk = running().say(gateway.response_headers())
     last = wire.ProcessingRequest.FromString(bytes(gateway.response_body(USAGE, end=True)))
-    assert talk.conversation.receive(last, talk.now) == ()
+    assert talk.conversation.receive(last, talk.now) == (FirstByte(),)
     assert talk.conversation.next_message() is not None
     assert talk.conversation.next_message() is None
     (ended,) = talk.conversation.settle(talk.now + 5.0)
@@ -106,7 +107,7 @@ def test_a_response_may_overtake_the_request() -> None:
     assert talk.ended.outcome is ResponseOutcome.COMPLETED
     talk.say(gateway.request_body(b"b", end=True))
     assert gateway.body_sent(talk.heard, "request_body") == b"ab"
-    assert talk.names == ["Submit", "Ended"]
+    assert talk.names == ["Submit", "FirstByte", "Ended"]
 
 
 def test_a_response_that_waited_says_so() -> None:
@@ -115,6 +116,38 @@ def test_a_response_that_waited_says_so() -> None:
     talk = running(waited_s=0.25).say(gateway.response_headers(claim))
     mutation = talk.heard[-1].response_headers.response.header_mutation
     assert gateway.set_headers(mutation) == {"x-llm-d-flow-queue-duration-ms": "250"}
+
+
+CLAIMS = {
+    "x-llm-d-flow-queue-duration-ms": "77",
+    "x-llm-d-flow-priority": "100",
+    "x-llm-d-flow-position": "0",
+    "x-llm-d-flow-blocked-by": "nobody",
+}
+
+
+@pytest.mark.parametrize("config", [DUPLEX, LEAN])
+def test_a_response_explains_itself_where_asked_to(config: ProtocolConfiguration) -> None:
+    """With an explanation the client is told of its way through the queue, and of nothing that the backend makes up."""
+    talk = queued(config=config).dispatch(waited_s=0.25, explanation=Explanation(10, 3, "higher_priority"))
+    mutation = talk.say(gateway.response_headers(CLAIMS)).heard[-1].response_headers.response.header_mutation
+    assert gateway.set_headers(mutation) == {
+        "x-llm-d-flow-queue-duration-ms": "250",
+        "x-llm-d-flow-priority": "10",
+        "x-llm-d-flow-position": "3",
+        "x-llm-d-flow-blocked-by": "higher_priority",
+    }
+    assert mutation.remove_headers == []
+
+
+def test_what_is_not_told_is_removed_if_claimed() -> None:
+    """A request that never waited has no duration and no reason, also where the backend sends some."""
+    talk = queued().dispatch(explanation=Explanation(0, 0, ""))
+    mutation = talk.say(gateway.response_headers(CLAIMS)).heard[-1].response_headers.response.header_mutation
+    assert set(gateway.set_headers(mutation)) == {"x-llm-d-flow-priority", "x-llm-d-flow-position"}
+    assert set(mutation.remove_headers) == {"x-llm-d-flow-queue-duration-ms", "x-llm-d-flow-blocked-by"}
+    plain = running().say(gateway.response_headers(CLAIMS)).heard[-1].response_headers.response
+    assert set(plain.header_mutation.remove_headers) == set(CLAIMS)
 
 
 def test_a_response_that_did_not_wait_claims_nothing() -> None:
@@ -127,6 +160,91 @@ def test_a_response_that_did_not_wait_claims_nothing() -> None:
     assert mutation.set_headers == []
     plain = running().say(gateway.response_headers()).heard[-1].response_headers.response
     assert plain.header_mutation is None
+
+
+# --------------------------------------------------------------------------- headers held back
+
+
+WITH_BODY = HeadersPass.WITH_BODY
+BODY, HEADERS, TRAILERS = "response_body", "response_headers", "response_trailers"
+
+
+@pytest.mark.parametrize(
+    ("message", "answers"),
+    [
+        (gateway.response_body(b"x"), [HEADERS, BODY]),
+        (gateway.response_body(b""), [HEADERS, BODY]),
+        (gateway.response_body(b"", end=True), [HEADERS, BODY]),
+        (gateway.response_body(b"x", end=True), [HEADERS, BODY]),
+        (gateway.response_trailers(), [HEADERS, TRAILERS]),
+    ],
+)
+def test_headers_may_wait_for_what_follows(message: ProcessingRequest, answers: list[str]) -> None:
+    """They go first all the same, once, and as they would have gone at once."""
+    talk = queued().dispatch(waited_s=0.25, headers=WITH_BODY)
+    before = len(talk.heard)
+    talk.say(gateway.response_headers())
+    assert len(talk.heard) == before
+    talk.say(message)
+    assert gateway.kinds(talk.heard[before:]) == answers
+    mutation = talk.heard[before].response_headers.response.header_mutation
+    assert gateway.set_headers(mutation) == {"x-llm-d-flow-queue-duration-ms": "250"}
+    if "Ended" not in talk.names:
+        talk.say(gateway.response_body(b"y", end=True))
+        assert gateway.kinds(talk.heard[before:]) == [*answers, BODY]
+
+
+def test_headers_without_a_body_do_not_wait() -> None:
+    """Nothing would follow."""
+    talk = queued().dispatch(headers=WITH_BODY).say(gateway.response_headers(end=True))
+    assert talk.kinds[-1] == HEADERS
+    assert talk.ended.outcome is ResponseOutcome.COMPLETED
+
+
+@pytest.mark.parametrize("config", [LEAN, STREAMED, BUFFERED])
+def test_headers_do_not_wait_where_the_gateway_does(config: ProtocolConfiguration) -> None:
+    """A gateway that sends no body before the headers have been answered would wait for ever."""
+    talk = queued(config=config).dispatch(headers=WITH_BODY).say(gateway.response_headers())
+    assert talk.kinds[-1] == HEADERS
+
+
+def test_who_has_only_sent_headers_can_be_evicted_while_they_are_held_back() -> None:
+    """The client has got nothing yet, so it gets the refusal as a whole answer; afterwards it is spared."""
+    talk = queued().dispatch(headers=WITH_BODY).say(gateway.response_headers()).evict()
+    assert talk.kinds[-1] == "immediate_response"
+    assert HEADERS not in talk.kinds
+    assert (talk.ended.outcome, talk.ended.status) == (ResponseOutcome.EVICTED, 200)
+    spared = queued().dispatch(headers=WITH_BODY)
+    spared.say(gateway.response_headers(), gateway.response_body(b"x")).evict()
+    assert spared.kinds[-1] == BODY
+
+
+# ------------------------------------------------------------------------------- the first byte
+
+
+def test_the_first_byte_is_told_once() -> None:
+    """Neither headers nor an empty chunk are the first byte, and no later chunk is."""
+    talk = running().say(gateway.response_headers(), gateway.response_body(b""))
+    assert "FirstByte" not in talk.names
+    talk.say(gateway.response_body(b"a"), gateway.response_body(b"b"), gateway.response_body(b"c", end=True))
+    assert talk.names == ["Submit", "FirstByte", "Ended"]
+
+
+def test_a_lean_response_begins_with_its_headers() -> None:
+    """Where no body is shown there is no better sign."""
+    assert running(LEAN).say(gateway.response_headers()).names == ["Submit", "FirstByte"]
+
+
+def test_a_response_without_a_body_has_no_first_byte() -> None:
+    """HEAD and 204 end without one."""
+    assert running().say(gateway.response_headers(end=True)).names == ["Submit", "Ended"]
+
+
+@pytest.mark.parametrize("config", [DUPLEX, LEAN])
+def test_the_gateways_own_answer_is_nobodys_first_byte(config: ProtocolConfiguration) -> None:
+    """What the gateway answers while the request is queued is no endpoint's response."""
+    talk = queued(config=config).say(gateway.response_headers(status="504"), gateway.response_body(b"late"))
+    assert talk.names == ["Submit", "Cancel"]
 
 
 # -------------------------------------------------------------------------------- lean gateways

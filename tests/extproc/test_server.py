@@ -14,6 +14,7 @@ import pytest
 from envoy_data_plane.envoy.service.ext_proc.v3 import ProcessingRequest, ProcessingResponse
 
 from epp.core.actions import Reason
+from epp.core.eviction import Begun
 from epp.extproc.ingress import Refusal, ResponseOutcome
 from epp.extproc.parsers import Parsers
 from epp.extproc.request import ConversationSettings
@@ -105,7 +106,42 @@ async def test_a_whole_exchange() -> None:
         assert await closed(call) is grpc.StatusCode.OK
     assert picker.responses[0].outcome is ResponseOutcome.COMPLETED
     assert picker.responses[0].input_tokens == 3
-    assert picker.heard == {"submit": 1, "ended": 1}
+    assert picker.heard == {"submit": 1, "first_byte": 1, "ended": 1}
+
+
+async def test_an_eviction_reaches_a_gateway_that_waits() -> None:
+    """A running request is told to end out of the blue: the refusal is sent, then the stream ends, then it is over."""
+    picker = FakePicker()
+    async with serving(picker) as (_, client):
+        call = await client.chat()
+        await heard(call, 2)
+        assert picker.evict_all() == [True]
+        assert picker.responses == []
+        (answer,) = await heard(call, 1)
+        assert int(answer.immediate_response.status.code) == 429
+        assert await closed(call) is grpc.StatusCode.OK
+        assert picker.evict_all() == []
+    assert [each.outcome for each in picker.responses] == [ResponseOutcome.EVICTED]
+
+
+async def test_an_eviction_waits_for_a_write_under_way() -> None:
+    """While a message is still being written nobody else writes: the refusal follows it."""
+    picker = FakePicker()
+    async with serving(picker) as (server, client):
+        call = await client.chat()
+        await heard(call, 2)
+        await call.write(gateway.response_headers())
+        await call.write(gateway.response_body(b"x" * 4 * MIB))
+        (stream,) = server._calls
+        await until(lambda: picker.heard["first_byte"] == 1 and stream._writing)
+        assert picker.evict_all(Begun.EVICTED) == [True]
+        assert gateway.kinds(await heard(call, 3)) == [
+            "response_headers",
+            "response_body",
+            "immediate_response",
+        ]
+        assert await closed(call) is grpc.StatusCode.OK
+    assert [each.outcome for each in picker.responses] == [ResponseOutcome.EVICTED]
 
 
 async def test_a_decision_that_comes_later() -> None:
