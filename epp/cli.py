@@ -13,8 +13,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("epp.demo.command", "everything on this machine: Envoy, model servers, an overload, a verdict"),
     "init": ("epp.quickstart.command", "write objects.yaml, config.yaml and envoy.yaml for your own servers"),
     "sim": ("epp.sim.command", "simulated model servers"),
+    "replay": ("epp.replay.command", "decide a recording again, or try other configurations on it"),
     "validate": ("epp.validate", "check a configuration and manifests, with line numbers"),
 }
+ARGUMENTS = {"init": "HOST:PORT... ", "replay": "[LOG] "}
+"""What commands take besides flags."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -32,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
             name,
             help=summary,
             description=summary.capitalize() + ".",
-            usage=f"epp {name} HOST:PORT... [flags]" if name == "init" else f"epp {name} [flags]",
+            usage=f"epp {name} {ARGUMENTS.get(name, '')}[flags]",
             allow_abbrev=False,
         )
         if name in words[:1]:

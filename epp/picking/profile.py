@@ -8,6 +8,7 @@ endpoint of its pool at all (`labels`).
 from __future__ import annotations
 
 from operator import add
+from random import Random
 from typing import TYPE_CHECKING
 
 from epp.picking.board import BoardKeeper
@@ -36,6 +37,10 @@ class Profile:
         self.picker = picker
         self._uniform = uniform
         self._boards = BoardKeeper()
+
+    def reseed(self, seed: int, /) -> None:
+        """From here on it chooses like a profile that was made with this seed."""
+        self._uniform = Random(seed).random  # noqa: S311 - breaks ties, guards nothing
 
     def choose(self, candidates: Sequence[EndpointView], facts: object, /) -> EndpointView:
         """The picked one of `candidates`, of which there is at least one."""

@@ -1,0 +1,5 @@
+"""What would have been decided: a second core that hears what the first one hears, in a world of its own. Pure."""
+
+from epp.whatif.shadow import Shadow, ShadowStatistics
+
+__all__ = ["Shadow", "ShadowStatistics"]
