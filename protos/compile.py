@@ -15,7 +15,7 @@ from grpc_tools import protoc
 SOURCES = Path(__file__).resolve().parent
 """Where the `.proto` files are."""
 
-TARGETS = {"ext_proc.proto": "epp/extproc/wire"}
+TARGETS = {"ext_proc.proto": "epp/extproc/wire", "introspection.proto": "epp/introspect/wire"}
 """The package, as a folder below the root, that each source is compiled into."""
 
 

@@ -136,5 +136,7 @@ def _histogram_lines(
     count = 0
     for bound, count in zip(bounds, distribution.cumulative(), strict=True):
         yield f'{head}le="{bound}"}} {count}\n'
+    if isnan(distribution.total):
+        return  # OpenMetrics wants sum and count both or neither
     yield f"{_sample(f'{name}_sum', labels)} {number(distribution.total)}\n"
     yield f"{_sample(f'{name}_count', labels)} {count}\n"

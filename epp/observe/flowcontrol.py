@@ -59,6 +59,14 @@ GLOBAL_CAPACITY_BYTES = gauge(
     "llm_d_epp_flow_control_global_capacity_utilization_bytes",
     "Share of the byte limit over all bands in use; absent without one.",
 )
+REVOCATIONS_ISSUED = counter(
+    "llm_d_epp_flow_control_revocations_issued_total",
+    "Running requests that were asked to give way, by the priority of the demand.",
+)
+REVOCATIONS = counter(
+    "llm_d_epp_flow_control_revocations_total",
+    "Running requests that were asked to give way, by what came of it.",
+)
 OUTCOMES = counter("llm_d_epp_flow_control_requests_total", "Requests that flow control decided, each once.")
 
 TWINS = {
@@ -87,6 +95,19 @@ def read_flow_control(scrape: Scrape, book: RequestBook, cycles: Distribution) -
         ],
     )
     yield Distributions(CYCLES, [("", cycles)])
+    evictions = scrape.statistics.evictions
+    issued = scrape.priorities.sums(evictions.issued)
+    yield Numbers(
+        REVOCATIONS_ISSUED,
+        [(f'priority="{priority}",{scrape.by_pool}', count) for priority, count in issued.items()],
+    )
+    yield Numbers(
+        REVOCATIONS,
+        [
+            (f'outcome="{outcome}",{scrape.by_pool}', count)
+            for outcome, count in (("confirmed", evictions.confirmed), ("timed_out", evictions.timed_out))
+        ],
+    )
     yield from _capacity(scrape)
 
 

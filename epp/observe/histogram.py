@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from itertools import accumulate
+from math import nan
 from operator import add
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from prometheus_client.utils import floatToGoString
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 
 class Buckets:
@@ -39,13 +40,21 @@ class Distribution:
 
     buckets: Buckets
     total: float
-    """The sum of all values."""
+    """The sum of all values; not a number where nobody added them up."""
 
     def __init__(self, buckets: Buckets) -> None:
         self.buckets = buckets
         self.total = 0.0
         self._bounds = buckets.bounds
         self._counts = [0] * (len(buckets.bounds) + 1)
+
+    @classmethod
+    def counted(cls, buckets: Buckets, counts: Sequence[int]) -> Self:
+        """What somebody else counted in these buckets, one count more than there are bounds, without a sum."""
+        distribution = cls(buckets)
+        distribution.total = nan
+        distribution._counts = list(counts)
+        return distribution
 
     def observe(self, value: float) -> None:
         """Count one value."""

@@ -1,4 +1,4 @@
-"""The metrics port: `/metrics`, `/healthz`, `/readyz` and `/debug/state` over plain HTTP.
+"""The metrics port: `/metrics`, `/healthz`, `/readyz`, `/debug/state` and the pages of `inspection`, over plain HTTP.
 
 A page is written piece by piece, and the event loop goes on between the pieces, so a scrape never holds up a request.
 A reader who doesn't read is given up after `WRITE_TIMEOUT_S`. The two probes are open to everybody; the rest asks the
@@ -19,12 +19,14 @@ from aiohttp import hdrs, web
 from prometheus_client.exposition import choose_encoder
 
 from epp.observe.exposition import Format
+from epp.observe.inspection import InspectionPages
 from epp.observe.state import state_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from epp.core.statistics import Statistics
+    from epp.observe.inspection import Ask
     from epp.observe.metrics import Metrics
 
 WRITE_TIMEOUT_S = 30.0
@@ -67,10 +69,12 @@ class ObserveServer:
         port: int,
         host: str = "",
         authorizer: Authorizer | None = None,
+        ask: Ask | None = None,
     ) -> None:
         """Prepare.
 
-        `why_not_ready` says what readiness waits for, None if nothing. `host` '' is every address, `port` 0 any
+        `why_not_ready` says what readiness waits for, None if nothing. `ask` answers what the pages of `inspection`
+        show; without it there are none. `host` '' is every address, `port` 0 any
         free port.
         """
         self._metrics = metrics
@@ -79,6 +83,7 @@ class ObserveServer:
         self._host = host
         self._wanted_port = port
         self._authorizer = authorizer
+        self._ask = ask
         self._runner: web.AppRunner | None = None
         self._port = 0
 
@@ -93,6 +98,8 @@ class ObserveServer:
         app = web.Application()
         app.router.add_get("/metrics", self._page, allow_head=False)
         app.router.add_get("/debug/state", self._state)
+        if self._ask is not None:
+            InspectionPages(self._ask, permit=self._authorize).add_to(app.router)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         self._runner = web.AppRunner(app, access_log=None)
@@ -109,7 +116,7 @@ class ObserveServer:
     # ------------------------------------------------------------------------ the pages
 
     async def _page(self, request: web.Request) -> web.StreamResponse:
-        await self._authorize(request)
+        await self._authorize(request, request.path)
         page_format = negotiated(request.headers.get(hdrs.ACCEPT, ""))
         response = web.StreamResponse(headers={hdrs.CONTENT_TYPE: page_format.value})
         if "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
@@ -132,7 +139,7 @@ class ObserveServer:
         return response
 
     async def _state(self, request: web.Request) -> web.Response:
-        await self._authorize(request)
+        await self._authorize(request, request.path)
         document = state_document(self._statistics(), pool=self._metrics.pool_name)
         return web.Response(text=json.dumps(document, indent=1) + "\n", content_type="application/json")
 
@@ -145,15 +152,15 @@ class ObserveServer:
             return web.Response(text="ok\n")
         return web.Response(text=f"not ready: {reason}\n", status=web.HTTPServiceUnavailable.status_code)
 
-    async def _authorize(self, request: web.Request) -> None:
+    async def _authorize(self, request: web.Request, path: str) -> None:
         if self._authorizer is None:
             return
         scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
         bearer = token.strip() if scheme.lower() == "bearer" else ""
         try:
-            access = await self._authorizer(bearer, request.path)
+            access = await self._authorizer(bearer, path)
         except Exception as error:
-            _log.warning("who may read the metrics can't be found out", path=request.path, exc_info=True)
+            _log.warning("who may read the metrics can't be found out", path=path, exc_info=True)
             raise web.HTTPServiceUnavailable(text="authorization can't be checked\n") from error
         if access is Access.UNAUTHENTICATED:
             raise web.HTTPUnauthorized(text="unauthorized\n", headers={hdrs.WWW_AUTHENTICATE: "Bearer"})

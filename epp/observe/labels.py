@@ -6,7 +6,10 @@ printable and short, and once there is no room for another one, newcomers share 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 OTHER = "other"
 """Stands for every value that found no room. Upstream's word."""
@@ -61,3 +64,11 @@ class PriorityNames:
             return OTHER
         self._names[priority] = text = str(priority)
         return text
+
+    def sums(self, by_priority: Mapping[int, float]) -> dict[str, float]:
+        """Figures by label value; those that share `OTHER` are added up."""
+        sums: dict[str, float] = {}
+        for priority, value in by_priority.items():
+            name = self.name(priority)
+            sums[name] = sums.get(name, 0) + value
+        return sums

@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from epp.core.actions import Reason
 from epp.observe.labels import UNREADABLE, PriorityNames, RequestLabels
 from epp.observe.outcomes import ErrorCode, Outcome, ResponseEnd, error_code_of, outcome_of
 from epp.observe.table import SeriesTable
@@ -16,7 +17,6 @@ from epp.observe.table import SeriesTable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from epp.core.actions import Reason
     from epp.observe.series import RequestSeries
 
 
@@ -76,6 +76,10 @@ class RequestBook:
         key = (outcome, series.key.priority)
         self.outcomes[key] = self.outcomes.get(key, 0) + 1
 
+    def responded(self, end: ResponseEnd) -> None:
+        """A dispatched request ended."""
+        self.responses[end.value] = self.responses.get(end.value, 0) + 1
+
 
 class RequestMeter:
     """Counts what becomes of one request."""
@@ -123,6 +127,13 @@ class RequestMeter:
         else:
             self.cancelled(waited_s=waited_s)
 
+    def evicted(self) -> None:
+        """It was running, and its client was told that it gave way."""
+        if self._stage is _RUNNING:
+            self._end()
+            self._book.responded(ResponseEnd.EVICTED)
+            self._book.refused(self._series, Reason.EVICTED)
+
     def ended(
         self,
         end: ResponseEnd,
@@ -138,15 +149,15 @@ class RequestMeter:
     ) -> None:
         """It was dispatched, and its stream has ended.
 
-        `duration_s` and `ttft_s` count from its arrival. Of a response that was cut off only the fact and the error
-        are counted: its figures would be those of another response.
+        `duration_s` and `ttft_s` count from its arrival. Of a response that was cut off only the fact, the error and
+        what it used are counted: its other figures would be those of another response.
         """
         if self._stage is not _RUNNING:
             return
         self._end()
         series = self._series
-        responses = self._book.responses
-        responses[end.value] = responses.get(end.value, 0) + 1
+        self._book.responded(end)
+        series.tally.tokens += (input_tokens or 0) + (output_tokens or 0)
         if status is not None and status >= _FIRST_ERROR_STATUS:
             series.failed(_MODEL_SERVER_ERROR)
         if end is ResponseEnd.ABORTED:

@@ -31,15 +31,18 @@ from epp.observe.histogram import Distribution
 from epp.observe.labels import OTHER, PriorityNames, RequestLabels, clean, label_text
 from epp.observe.meter import RequestBook, RequestMeter
 from epp.observe.pool import read_deprecated_pool, read_pool, read_scraping
+from epp.observe.recording import read_event_log, read_shadows
 from epp.observe.requests import read_deprecated_requests, read_requests
 from epp.observe.scrape import Scrape
+from epp.observe.tokens import read_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from epp.core.actions import Reason
     from epp.core.statistics import Statistics
     from epp.observe.cluster import ClusterStatistics
+    from epp.observe.recording import EventLogFigures, ShadowFigures
 
 DEFAULT_LABEL_LIMIT = 1000
 """Different models, and fairness ids, that get series of their own. Upstream's."""
@@ -50,6 +53,15 @@ UNKNOWN_OBJECTIVES = counter(
     "epp_unknown_objectives_total",
     "Requests that named an objective which the pool doesn't have: priority 0.",
 )
+
+RELOADS = counter(
+    "epp_config_reloads_total", "Changed configurations that were looked at, by what came of it."
+)
+LAST_RELOAD = gauge(
+    "epp_config_last_reload_successful", "1 while the configuration in force is the one in the file, else 0."
+)
+RELOADED = frozenset({"applied", "unchanged"})
+"""What comes of a reload after which the configuration in force is the one in the file."""
 
 REWRITES = counter(
     "llm_d_epp_model_rewrite_decisions_total", "Requests whose model an InferenceModelRewrite chose."
@@ -91,6 +103,10 @@ class Sources:
     """Failed scrapes of model servers, by kind."""
     cluster: Callable[[], ClusterStatistics | None] = lambda: None
     """What is done with the API server; None without one."""
+    event_log: Callable[[], EventLogFigures | None] = lambda: None
+    """None without one."""
+    shadows: Callable[[], Sequence[ShadowFigures]] = tuple
+    """Policies that are tried out beside the live one."""
 
 
 class Metrics:
@@ -119,6 +135,8 @@ class Metrics:
         self._cycles = Distribution(CYCLE_BUCKETS)
         self._ignored_headers: dict[str, int] = {}
         self._unknown_objectives = 0
+        self._reloads: dict[str, int] = {}
+        self._last_reload = "applied"
         self._rewrites: dict[tuple[str, str, str], int] = {}
 
     @property
@@ -151,6 +169,11 @@ class Metrics:
             # A rule for every model meets whatever clients ask for; the names of objects are the operator's.
             key = (rewrite, OTHER, target)
         self._rewrites[key] = self._rewrites.get(key, 0) + 1
+
+    def config_reloaded(self, outcome: str) -> None:
+        """The configuration's file had changed: `applied`, `unchanged` in what matters, or e.g. `refused`."""
+        self._reloads[outcome] = self._reloads.get(outcome, 0) + 1
+        self._last_reload = outcome
 
     def cycle_ran(self, duration_s: float) -> None:
         """Flow control handled one event."""
@@ -193,6 +216,14 @@ class Metrics:
         yield from read_scraping(self._sources.scrape_failures())
         yield from read_cluster(self._sources.cluster())
         yield from read_accounts(scrape, self._book, label_limit=self._label_limit)
+        yield from read_tokens(scrape, self._book.series)
+        yield from read_event_log(self._sources.event_log())
+        yield from read_shadows(self._sources.shadows(), self._priorities)
+        yield Numbers(
+            RELOADS,
+            [(label_text(("outcome", outcome)), count) for outcome, count in self._reloads.items()],
+        )
+        yield Numbers(LAST_RELOAD, [("", int(self._last_reload in RELOADED))])
         yield Numbers(
             IGNORED_HEADERS,
             [(label_text(("header", name)), count) for name, count in self._ignored_headers.items()],

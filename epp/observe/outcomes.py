@@ -43,6 +43,8 @@ class ResponseEnd(Enum):
     """The stream ended before the response did."""
     ENDED = "ended"
     """The stream ended, and the gateway doesn't show where responses end."""
+    EVICTED = "evicted"
+    """It was running, and gave way to a request of higher priority."""
 
 
 class _Fate(NamedTuple):
@@ -66,7 +68,11 @@ _FATES: Final = {
         Outcome.EVICTED_CONTEXT_CANCELLED, Outcome.EVICTED_CONTEXT_CANCELLED, ErrorCode.SERVICE_UNAVAILABLE
     ),
     Reason.SHUTTING_DOWN: _Fate(Outcome.REJECTED_OTHER, Outcome.EVICTED_OTHER, ErrorCode.SERVICE_UNAVAILABLE),
+    # Told at its arrival it is for lack of room; told while it waits it is the deadline that it would miss.
+    Reason.WOULD_EXPIRE: _Fate(Outcome.REJECTED_CAPACITY, Outcome.EVICTED_TTL, ErrorCode.RESOURCE_EXHAUSTED),
     Reason.QUEUE_PRESSURE: _Fate(Outcome.EVICTED_OTHER, Outcome.EVICTED_OTHER, ErrorCode.RESOURCE_EXHAUSTED),
+    # Normally it had been dispatched, which is then its outcome: flow control decides each request once.
+    Reason.EVICTED: _Fate(Outcome.EVICTED_OTHER, Outcome.EVICTED_OTHER, ErrorCode.RESOURCE_EXHAUSTED),
     # Upstream has no code for 413; its nearest is that of a bad request.
     Reason.TOO_LARGE: _Fate(Outcome.REJECTED_OTHER, Outcome.REJECTED_OTHER, ErrorCode.BAD_REQUEST),
     Reason.MALFORMED: _Fate(Outcome.REJECTED_OTHER, Outcome.REJECTED_OTHER, ErrorCode.BAD_REQUEST),

@@ -39,6 +39,19 @@ class SeriesKey(NamedTuple):
     priority: str
 
 
+class FlowTally:
+    """What one tenant used in one band, whatever the model; as long-lived as the last of its series."""
+
+    __slots__ = ("series", "text", "tokens")
+
+    def __init__(self, fairness_id: str, priority: str) -> None:
+        self.text = label_text(("fairness_id", fairness_id), ("priority", priority))
+        self.tokens = 0
+        """Input and output, by the usage that model servers reported."""
+        self.series = 0
+        """How many series of requests count here."""
+
+
 class RequestSeries:
     """What was counted of the requests with the same labels."""
 
@@ -55,8 +68,10 @@ class RequestSeries:
         "queued",
         "queued_bytes",
         "request_bytes",
+        "requests",
         "response_bytes",
         "running",
+        "tally",
         "text",
         "tpot_s",
         "ttft_s",
@@ -69,6 +84,9 @@ class RequestSeries:
     """The labels, written."""
     model_text: str
     """Only the models."""
+    tally: FlowTally
+    requests: int
+    """All that came."""
     used_s: float
     """When a request last came or ended."""
     queued: int
@@ -80,13 +98,14 @@ class RequestSeries:
     waits_s: dict[str, Distribution]
     """Time queued, by outcome."""
 
-    def __init__(self, key: SeriesKey) -> None:
+    def __init__(self, key: SeriesKey, tally: FlowTally) -> None:
         self.key = key
+        self.tally = tally
         self.model_text = label_text(("model_name", key.model), ("target_model_name", key.target_model))
         rest = label_text(("fairness_id", key.fairness_id), ("priority", key.priority))
         self.text = f"{self.model_text},{rest}"
         self.used_s = -inf
-        self.queued = self.queued_bytes = self.running = self.dispatched = 0
+        self.requests = self.queued = self.queued_bytes = self.running = self.dispatched = 0
         self.errors = {}
         self.waits_s = {}
         self.request_bytes = Distribution(SIZE_BUCKETS)

@@ -28,17 +28,19 @@ def band(
     drain_rate=0.0,
     waits=None,
     flows=(),
+    **changes,
 ):
     """One band's snapshot."""
     wait_s = dict.fromkeys(WaitReason, 0.0) | (waits or {})
-    return BandStatistics(
+    made = BandStatistics(
         priority, requests, size_bytes, 5000, 10**9, ceiling, oldest_wait_s, drain_rate, wait_s, tuple(flows)
     )  # fmt: skip
+    return replace(made, **changes)
 
 
-def flow(fairness_id, priority=0, requests=1):
+def flow(fairness_id, priority=0, requests=1, **changes):
     """One flow's snapshot."""
-    return FlowStatistics(fairness_id, priority, requests, 10 * requests)
+    return replace(FlowStatistics(fairness_id, priority, requests, 10 * requests), **changes)
 
 
 def endpoint(
@@ -52,13 +54,14 @@ def endpoint(
     foreign_requests=0,
     saturation=0.0,
     has_room=True,
+    **changes,
 ):
     """One endpoint's snapshot."""
     seen = NO_SAMPLE if knowledge is Knowledge.UNKNOWN else sample
     view = EndpointView(
         EndpointSpec(address, name=name), own_requests, own_tokens, foreign_requests, knowledge, seen, 0, 0
     )
-    return EndpointStatistics(view, has_room, saturation)
+    return replace(EndpointStatistics(view, has_room, saturation), **changes)
 
 
 EMPTY = Statistics(
@@ -87,6 +90,8 @@ class World:
         self.detector = "utilization-detector"
         self.failures = {}
         self.cluster = None
+        self.event_log = None
+        self.shadows = ()
         self.statistics = EMPTY
         self.metrics = Metrics(
             sources=Sources(
@@ -95,6 +100,8 @@ class World:
                 statistics=lambda: self.statistics,
                 scrape_failures=lambda: self.failures,
                 cluster=lambda: self.cluster,
+                event_log=lambda: self.event_log,
+                shadows=lambda: self.shadows,
             ),
             build=Build(commit="c0ffee", build_ref="1.2.3"),
             clock=lambda: self.now,

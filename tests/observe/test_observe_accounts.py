@@ -9,7 +9,7 @@ import pytest
 from epp.core.actions import Dispatch
 from epp.core.endpoint import Knowledge
 from epp.core.events import Cancelled, Ended, EndpointsChanged, ObjectivesChanged, Tick
-from epp.core.statistics import WaitReason
+from epp.core.statistics import DisplacedBy, EvictionStatistics, WaitReason
 from epp.observe.accounts import wait_totals
 from epp.observe.labels import OTHER, PriorityNames
 from tests.core.building import A, B, controller, request
@@ -110,6 +110,88 @@ def test_how_a_band_stands(world):
     assert world.value("epp_band_drain_rate", **labels) == 2.5
 
 
+def test_what_a_band_expects_and_who_makes_it_up(world):
+    """Waits to come, the least that refused clients are told, minted flows and tenants at their own cap."""
+    world.set(
+        bands=(
+            band(
+                4,
+                running_requests=6,
+                in_use=False,
+                expected_wait_s=12.5,
+                retry_floor_s=8.0,
+                flows_created=900,
+                overflowed_requests=70,
+                flows=(flow("a", 4, at_cap=True), flow("b", 4), flow("c", 4, at_cap=True)),
+            ),
+            band(0),
+        ),
+        known_flows=41,
+        known_models=3,
+    )
+    labels = {"inference_pool": "pool", "priority": "4"}
+    assert world.value("epp_band_running_requests", **labels) == 6
+    assert world.value("epp_band_in_use", **labels) == 0
+    assert world.value("epp_expected_wait_seconds", **labels) == 12.5
+    assert world.value("epp_retry_floor_seconds", **labels) == 8
+    assert world.value("epp_flows_created_total", **labels) == 900
+    assert world.value("epp_overflowed_requests_total", **labels) == 70
+    assert world.value("epp_flows_at_cap", **labels) == 2
+    assert world.value("epp_known_flows", inference_pool="pool") == 41
+    assert world.value("epp_known_models", inference_pool="pool") == 3
+    assert [row["priority"] for row, _ in world.rows("epp_expected_wait_seconds")] == ["4"]
+
+
+def test_made_up_ids_show(world):
+    """Over a real core: every id is a flow that came to be, until newcomers share one; tenants who stay add none."""
+    core = controller(A, now=0.0, max_flows=20)
+    core.handle(request(0), 0.0)
+    labels = {"inference_pool": "pool", "priority": "0"}
+    for number in range(1, 100):
+        core.handle(request(number, tenant=f"made-up-{number}"), 1.0)
+    world.statistics = core.statistics(2.0)
+    created = world.value("epp_flows_created_total", **labels)
+    assert 20 <= created <= 22
+    assert world.value("epp_overflowed_requests_total", **labels) == 99 - 20
+    assert world.value("epp_overflowed_flows", inference_pool="pool") == 79
+    for number in range(100, 200):
+        core.handle(request(number, tenant="made-up-1"), 3.0)
+    world.statistics = core.statistics(3.0)
+    assert world.value("epp_flows_created_total", **labels) == created
+    assert world.value("epp_overflowed_requests_total", **labels) == 79
+
+
+def test_who_gave_way(world):
+    """Queued ones by what they made room for, running ones by demand and by what came of it."""
+    world.set(
+        displaced_requests={DisplacedBy.SMALLER_FLOW: 3},
+        evictions=EvictionStatistics({10: 5, 0: 1}, confirmed=3, timed_out=1, outstanding=2),
+    )
+    causes = {labels["cause"]: value for labels, value in world.rows("epp_displaced_requests_total")}
+    assert causes == {"higher_priority": 0, "smaller_flow": 3}
+    issued = "llm_d_epp_flow_control_revocations_issued_total"
+    assert world.value(issued, inference_pool="pool", priority="10") == 5
+    rows = world.rows("llm_d_epp_flow_control_revocations_total")
+    assert {labels["outcome"]: value for labels, value in rows} == {"confirmed": 3, "timed_out": 1}
+    assert world.value("epp_pending_evictions", inference_pool="pool") == 2
+
+
+def test_limits_that_endpoints_have_and_would_learn(world):
+    """Only where there is one: no limit is not a limit of 0."""
+    world.set(
+        endpoints=(
+            endpoint(stated_limit=8),
+            endpoint("10.0.0.2:8000", learned_limit=12.5),
+            endpoint("10.0.0.3:8000"),
+        )
+    )
+    for name, address, value in (
+        ("epp_endpoint_limit", "10.0.0.1:8000", 8),
+        ("epp_endpoint_learned_limit", "10.0.0.2:8000", 12.5),
+    ):
+        assert world.rows(name) == [({"inference_pool": "pool", "endpoint": address}, value)]
+
+
 def test_how_an_endpoint_stands(world):
     """Each figure of the snapshot is under its name, by address."""
     world.set(
@@ -176,3 +258,4 @@ def test_what_the_shell_counts(world):
     assert world.value("epp_unknown_objectives_total") == 2
     assert world.value("epp_undelivered_total", inference_pool="pool") == 1
     assert world.value("epp_label_overflow_total", label="fairness_id") == 0
+    assert world.value("epp_new_tenants_total", inference_pool="pool") == 1

@@ -170,11 +170,37 @@ def test_a_request_that_never_reached_flow_control(book):
     }
 
 
+def test_a_running_request_that_gave_way(book):
+    """Its dispatch stays the one thing that flow control decided; its client got a refusal, and it ended evicted."""
+    meter = book.request_seen(LABELS, 700)
+    meter.evicted()
+    assert book.refusals == {}
+    meter.dispatched(waited_s=1.0)
+    meter.evicted()
+    finish(meter, ResponseEnd.ABORTED)
+    assert book.outcomes == {("Dispatched", "10"): 1}
+    assert book.responses == {"evicted": 1}
+    assert book.refusals == {("10", "evicted"): 1}
+    assert only(book).errors == {"ResourceExhausted": 1}
+    assert gauges(only(book)) == (0, 0, 0)
+
+
+def test_an_eviction_that_came_too_late(book):
+    """The response was complete: it counts as that."""
+    meter = book.request_seen(LABELS, 700)
+    meter.dispatched(waited_s=1.0)
+    finish(meter)
+    meter.evicted()
+    assert book.responses == {"completed": 1}
+    assert book.refusals == {}
+
+
 STEPS = {
     "dispatched": lambda meter: meter.dispatched(waited_s=1.0),
     "refused": lambda meter: meter.refused(Reason.SATURATED, waited_s=0.0),
     "cancelled": lambda meter: meter.cancelled(waited_s=1.0),
     "undelivered": lambda meter: meter.undelivered(waited_s=1.0),
+    "evicted": lambda meter: meter.evicted(),
     "ended": finish,
 }
 

@@ -38,7 +38,7 @@ def test_both_formats_tell_the_same():
 
 
 def test_ten_thousand_tenants_make_a_bounded_page(world):
-    """Whatever clients send, there are at most the limit's names and one for all others, and no request is lost."""
+    """At most the limit's names and one for all others, no request is lost, and a tenant who stays gets its own."""
     for number in range(10_000):
         world.seen(fairness_id=f"tenant-{number}").refused(Reason.SATURATED, waited_s=0.0)
     # An independent parser would take half a minute for these 50,000 lines.
@@ -48,6 +48,9 @@ def test_ten_thousand_tenants_make_a_bounded_page(world):
     assert sum(int(row.rpartition(" ")[2]) for row in rows) == 10_000
     overflow = 10_000 - DEFAULT_LABEL_LIMIT
     assert f'epp_label_overflow_total{{label="fairness_id"}} {overflow}' in lines
+    for _ in range(2):
+        world.seen(fairness_id="tenant-who-stays").refused(Reason.SATURATED, waited_s=0.0)
+    assert 'fairness_id="tenant-who-stays"' in world.metrics.page().decode()
 
 
 def test_a_tenant_that_gave_its_place_up_is_off_the_page(world):
@@ -149,3 +152,20 @@ def test_a_band_of_the_core_is_found_under_both_kinds_of_names(world):
     for labels, value in world.rows("llm_d_epp_flow_control_queue_size"):
         metered[labels["priority"]] = metered.get(labels["priority"], 0) + value
     assert own == metered == {"4": 2, "0": 0}
+
+
+def test_reloads_of_the_configuration(world):
+    """Counted by what came of them; the gauge says whether the file's configuration is in force."""
+    successful = "epp_config_last_reload_successful"
+    assert world.value(successful) == 1
+    for outcome, value in (
+        ("refused", 0),
+        ("applied", 1),
+        ("refused", 0),
+        ("unchanged", 1),
+        ("unreadable", 0),
+    ):
+        world.metrics.config_reloaded(outcome)
+        assert world.value(successful) == value
+    assert world.value("epp_config_reloads_total", outcome="refused") == 2
+    assert world.value("epp_config_reloads_total", outcome="applied") == 1

@@ -14,6 +14,8 @@ TABLE = {
     Reason.TTL_EXPIRED: ("EvictedTTL", "EvictedTTL", "ResourceExhausted"),
     Reason.CONTEXT_CANCELLED: ("EvictedContextCancelled", "EvictedContextCancelled", "ServiceUnavailable"),
     Reason.SHUTTING_DOWN: ("RejectedOther", "EvictedOther", "ServiceUnavailable"),
+    Reason.WOULD_EXPIRE: ("RejectedCapacity", "EvictedTTL", "ResourceExhausted"),
+    Reason.EVICTED: ("EvictedOther", "EvictedOther", "ResourceExhausted"),
     Reason.QUEUE_PRESSURE: ("EvictedOther", "EvictedOther", "ResourceExhausted"),
     Reason.TOO_LARGE: ("RejectedOther", "RejectedOther", "BadRequest"),
     Reason.MALFORMED: ("RejectedOther", "RejectedOther", "BadRequest"),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
+
 from epp.observe.labels import OTHER, PriorityNames, RequestLabels
-from epp.observe.table import IDLE_S, SERIES_PER_LABEL, SeriesTable
+from epp.observe.places import IDLE_S, LOOK_S, REMEMBERED_PER_PLACE, Places
+from epp.observe.table import SERIES_PER_LABEL, SeriesTable
 
 
 class Book:
@@ -94,12 +98,13 @@ def test_an_idle_id_gives_its_place_up():
     book.now = IDLE_S + 10
     assert book.use("fourth").key.fairness_id == "fourth"
     assert book.fairness_ids() == {"third", "fourth", OTHER}
-    assert book.use("first").key.fairness_id == OTHER
+    assert book.use("fifth").key.fairness_id == OTHER
 
 
 def test_an_id_in_use_keeps_its_place():
     """A request that is queued or running for hours holds its series, which may go an idle time after it."""
     book = Book(label_limit=1)
+    book.use("busy")
     series = book.use("busy")
     series.running = 1
     book.now = 100 * IDLE_S
@@ -144,14 +149,136 @@ def test_a_flood_of_new_ids_does_not_search_each_time(monkeypatch):
     """When everybody was found in use, nobody is searched before somebody can be idle."""
     book = Book(label_limit=3)
     searches = []
-    search = book.table._free_name
-    monkeypatch.setattr(
-        book.table, "_free_name", lambda names, now: searches.append(now) or search(names, now)
-    )
+    search = Places._idlest
+    monkeypatch.setattr(Places, "_idlest", lambda places: searches.append(book.now) or search(places))
     for number in range(1000):
         book.now += 0.1
         book.use(f"id-{number}")
     assert len(searches) == 1
+
+
+def test_after_ten_thousand_minted_ids_a_tenant_who_stays_has_a_label():
+    """Its first request finds no room; from the second on it is itself, and those who mint push nobody out."""
+    book = Book(label_limit=100)
+    for _ in range(2):
+        book.use("early")
+    for number in range(10_000):
+        book.now += 0.01
+        book.use(f"id-{number}")
+    assert len(book.table) <= SERIES_PER_LABEL * 100 + 1
+    assert book.use("tenant").key.fairness_id == OTHER
+    for number in range(10_000, 10_700):
+        book.now += 0.01
+        book.use(f"id-{number}")
+    assert book.use("tenant").key.fairness_id == "tenant"
+    for number in range(10_700, 20_000):
+        book.now += 0.01
+        book.use(f"id-{number}")
+    assert {"early", "tenant", OTHER} <= book.fairness_ids()
+    assert len(book.fairness_ids()) == 101
+    assert len(book.table) == len(book.table.tallies) == 101
+
+
+def test_ids_that_are_used_twice_push_out_one_shot_ids_and_not_each_other():
+    """An id for every conversation is no attack, but it makes no series without end either."""
+    book = Book(label_limit=10)
+    for number in range(10):
+        book.use(f"single-{number}")
+    came = []
+    for number in range(1000):
+        book.now += 0.1
+        book.use(f"twice-{number}")
+        came.append(book.use(f"twice-{number}").key.fairness_id)
+    assert [each for each in came if each != OTHER] == [f"twice-{number}" for number in range(10)]
+    assert book.fairness_ids() == {OTHER, *(f"twice-{number}" for number in range(10))}
+
+
+def test_who_waits_or_runs_is_never_pushed_out():
+    """Also not by somebody who came back, and also not with a single request."""
+    book = Book(label_limit=1)
+    series = book.use("slow")
+    series.running = 1
+    for _ in range(3):
+        assert book.use("new").key.fairness_id == OTHER
+    series.running = 0
+    book.now += LOOK_S
+    assert book.use("new").key.fairness_id == "new"
+
+
+def test_who_gave_a_place_up_is_remembered_like_one_who_was_turned_away():
+    """A tenant that was quiet for long gets a label again at once, in the place of an id that was used once."""
+    book = Book(label_limit=1)
+    book.use("quiet")
+    book.now = IDLE_S
+    assert book.use("single").key.fairness_id == "single"
+    assert book.use("quiet").key.fairness_id == "quiet"
+    assert book.use("single").key.fairness_id == OTHER
+
+
+def test_new_ids_are_counted_once_each():
+    """Whether they find a place or not, and however often and for how many models they come."""
+    book = Book(label_limit=2)
+    for _ in range(3):
+        for number in range(6):
+            book.use(f"id-{number}", model=f"model-{number % 2}")
+            book.use(f"id-{number}", priority=1)
+    book.use("")
+    assert book.table.new_fairness_ids == 6
+    for number in range(6, 100):
+        book.use(f"id-{number}")
+    assert book.table.new_fairness_ids == 100
+
+
+def test_who_was_turned_away_is_not_remembered_for_ever():
+    """The memory for them is bounded, whatever clients send."""
+    book = Book(label_limit=2)
+    for number in range(1000):
+        book.use(f"id-{number}")
+    assert len(book.table._fairness_ids._turned_away) == 2 * REMEMBERED_PER_PLACE
+
+
+def test_a_tenants_tokens_are_summed_over_models_and_never_fall():
+    """One of its models is freed, and its sum stays; it starts again from 0 only after the tenant was gone."""
+    book = Book(label_limit=2)
+    for _ in range(2):
+        book.use("alice", model="a").tally.tokens += 10
+        book.use("alice", model="b").tally.tokens += 1
+    (tally,) = book.table.tallies
+    assert (tally.tokens, tally.series) == (22, 2)
+    book.now = IDLE_S
+    book.use("alice", model="b")
+    book.use("alice", model="c")
+    assert book.models() == {"b", "c"}
+    assert book.table.tallies == (tally,)
+    assert (tally.tokens, tally.series) == (22, 2)
+    book.now += IDLE_S
+    book.use("bob", model="b")
+    book.use("carol", model="b")
+    assert book.fairness_ids() == {"bob", "carol"}
+    book.now += IDLE_S
+    again = book.use("alice", model="b")
+    assert (again.tally.tokens, again.dispatched) == (0, 1)
+
+
+def test_counters_of_a_series_that_comes_back_are_what_prometheus_takes_for_a_restart():
+    """Whatever is scraped and whenever: increases, as Prometheus works them out, never exceed what happened."""
+    book = Book(label_limit=3)
+    rng = random.Random(5)
+    happened, increases, last = Counter(), Counter(), {}
+    for _ in range(3000):
+        book.now += rng.choice((0.1, 1.0, IDLE_S / 3))
+        fairness_id = f"id-{rng.randrange(6)}"
+        series = book.use(fairness_id, model=f"model-{rng.randrange(2)}")
+        series.tally.tokens += 10
+        happened[series.key.fairness_id] += 10
+        shown = {tally.text: tally.tokens for tally in book.table.tallies}
+        for text, tokens in shown.items():
+            before = last.get(text, 0)
+            increases[text] += tokens if tokens < before else tokens - before
+        last |= shown
+    for fairness_id, tokens in happened.items():
+        text = f'fairness_id="{fairness_id}",priority="0"'
+        assert 0 < increases[text] <= tokens
 
 
 def test_a_freed_series_goes_on_counting_for_its_model():

@@ -9,9 +9,12 @@ import pytest
 
 from epp.core.actions import Reason
 from epp.core.endpoint import EngineSample, Knowledge
+from epp.core.statistics import EstimateErrors, EvictionStatistics
 from epp.observe.exposition import Format
 from epp.observe.metrics import DeprecatedNames
+from epp.whatif.shadow import BandRegret
 from tests.observe.surroundings import World, band, endpoint
+from tests.observe.test_observe_recording import LOG, shadow
 
 MODELS = frozenset({"model_name", "target_model_name"})
 TENANT = MODELS | {"fairness_id", "priority"}
@@ -19,6 +22,7 @@ QUEUE = TENANT | {"inference_pool"}
 POOL = frozenset({"inference_pool"})
 BAND = POOL | {"priority"}
 NAME = frozenset({"name"})
+SHADOW = frozenset({"shadow"})
 NOTHING = frozenset[str]()
 
 L = "0.005 0.025 0.05 0.1 0.2 0.4 0.6 0.8 1 1.25 1.5 2 3 4 5 6 8 10 15 20 30 45 60 120"
@@ -81,6 +85,8 @@ CANONICAL = {
     "llm_d_epp_flow_control_global_capacity_utilization_requests": ("gauge", POOL, None),
     "llm_d_epp_flow_control_global_capacity_utilization_bytes": ("gauge", POOL, None),
     "llm_d_epp_flow_control_requests_total": ("counter", BAND | {"outcome"}, None),
+    "llm_d_epp_flow_control_revocations_issued_total": ("counter", BAND, None),
+    "llm_d_epp_flow_control_revocations_total": ("counter", POOL | {"outcome"}, None),
 }
 DEPRECATED = {
     "inference_objective_request_total": ("counter", MODELS | {"priority"}, None),
@@ -122,18 +128,36 @@ OURS = {
     "epp_running_requests": ("gauge", POOL, None),
     "epp_flows": ("gauge", POOL, None),
     "epp_overflowed_flows": ("gauge", POOL, None),
+    "epp_overflowed_requests_total": ("counter", BAND, None),
+    "epp_flows_created_total": ("counter", BAND, None),
+    "epp_flows_at_cap": ("gauge", BAND, None),
+    "epp_new_tenants_total": ("counter", POOL, None),
+    "epp_known_flows": ("gauge", POOL, None),
+    "epp_known_models": ("gauge", POOL, None),
     "epp_lanes": ("gauge", POOL, None),
     "epp_band_queue_size": ("gauge", BAND, None),
     "epp_band_queue_bytes": ("gauge", BAND, None),
     "epp_band_oldest_wait_seconds": ("gauge", BAND, None),
     "epp_band_drain_rate": ("gauge", BAND, None),
     "epp_band_ceiling": ("gauge", BAND, None),
+    "epp_band_running_requests": ("gauge", BAND, None),
+    "epp_band_in_use": ("gauge", BAND, None),
+    "epp_expected_wait_seconds": ("gauge", BAND, None),
+    "epp_retry_floor_seconds": ("gauge", BAND, None),
+    "epp_displaced_requests_total": ("counter", POOL | {"cause"}, None),
+    "epp_pending_evictions": ("gauge", POOL, None),
+    "epp_charged_tokens_total": ("counter", BAND, None),
+    "epp_settled_tokens_total": ("counter", BAND, None),
+    "epp_flow_tokens_total": ("counter", BAND | {"fairness_id"}, None),
+    "epp_estimate_ratio": ("histogram", POOL | {"of"}, "0.5 1 2"),
     "epp_endpoint_knowledge": ("gauge", POOL | {"state"}, None),
     "epp_endpoint_inflight_requests": ("gauge", POOL | {"endpoint"}, None),
     "epp_endpoint_inflight_tokens": ("gauge", POOL | {"endpoint"}, None),
     "epp_endpoint_foreign_requests": ("gauge", POOL | {"endpoint"}, None),
     "epp_endpoint_saturation": ("gauge", POOL | {"endpoint"}, None),
     "epp_endpoint_has_room": ("gauge", POOL | {"endpoint"}, None),
+    "epp_endpoint_limit": ("gauge", POOL | {"endpoint"}, None),
+    "epp_endpoint_learned_limit": ("gauge", POOL | {"endpoint"}, None),
     "epp_policy_faults_total": ("counter", POOL | {"policy", "fault"}, None),
     "epp_refusals_total": ("counter", BAND | {"reason"}, None),
     "epp_responses_total": ("counter", POOL | {"outcome"}, None),
@@ -142,6 +166,21 @@ OURS = {
     "epp_scrape_failures_total": ("counter", frozenset({"kind"}), None),
     "epp_ignored_headers_total": ("counter", frozenset({"header"}), None),
     "epp_unknown_objectives_total": ("counter", NOTHING, None),
+    "epp_config_reloads_total": ("counter", frozenset({"outcome"}), None),
+    "epp_config_last_reload_successful": ("gauge", NOTHING, None),
+    "epp_event_log_recording": ("gauge", NOTHING, None),
+    "epp_event_log_events_total": ("counter", NOTHING, None),
+    "epp_event_log_bytes_total": ("counter", NOTHING, None),
+    "epp_event_log_lost_events_total": ("counter", NOTHING, None),
+    "epp_event_log_pending_bytes": ("gauge", NOTHING, None),
+    "epp_event_log_segments_total": ("counter", NOTHING, None),
+    "epp_event_log_failures_total": ("counter", NOTHING, None),
+    "epp_shadow_active": ("gauge", SHADOW, None),
+    "epp_shadow_events_total": ("counter", SHADOW, None),
+    "epp_shadow_queue_size": ("gauge", SHADOW, None),
+    "epp_shadow_running_requests": ("gauge", SHADOW, None),
+    "epp_shadow_decisions_total": ("counter", SHADOW | {"priority", "decision"}, None),
+    "epp_shadow_wait_difference_seconds": ("gauge", SHADOW | {"priority"}, None),
 }
 EVERYTHING = CANONICAL | DEPRECATED | OURS
 PREFIXES = ("llm_d_", "inference_", "epp_")
@@ -154,13 +193,21 @@ def busy(deprecated_names=DeprecatedNames.SHOWN):
     world.seen().refused(Reason.SATURATED, waited_s=0.0)
     world.seen()
     world.set(
-        bands=(band(0, requests=1),),
-        endpoints=(endpoint(name="pod-0", sample=EngineSample(3, 2, 0.5)), endpoint("10.0.0.2:8000")),
+        bands=(band(0, requests=1, expected_wait_s=2.5),),
+        endpoints=(
+            endpoint(name="pod-0", sample=EngineSample(3, 2, 0.5), stated_limit=8, learned_limit=9.5),
+            endpoint("10.0.0.2:8000"),
+        ),
+        estimate_errors=EstimateErrors(bounds=(0.5, 1.0, 2.0), input=(1, 2, 3, 4), output=(0, 1, 0, 0)),
+        evictions=EvictionStatistics({10: 2}, confirmed=1),
         max_requests=10,
         max_bytes=10_000,
         policy_faults={("my-policy", "ValueError"): 2},
     )
     world.failures = {"connect": 4, "metrics_missing": 1}
+    world.event_log = LOG
+    world.shadows = (shadow(bands=[BandRegret(0, 1, -1.5, 0, 0, 0)]),)
+    world.metrics.config_reloaded("applied")
     world.metrics.header_ignored("x-llm-d-inference-ttl")
     world.metrics.objective_unknown()
     world.metrics.cycle_ran(0.0003)

@@ -1,0 +1,1 @@
+"""The introspection service: what the core knows, over gRPC, read-only."""
