@@ -3,7 +3,8 @@
 Promises:
 - What `render` returns runs as it is with Envoy 1.36 and newer; nothing has to be added by hand.
 - A client's own `x-gateway-destination-endpoint` is removed before anything looks at it. With an ORIGINAL_DST
-  cluster that header decides where a request goes, and a client must not decide that.
+  cluster that header decides where a request goes, and a client must not decide that. With an `identity`, the same
+  goes for its own fairness id.
 - No limit of Envoy ends a wait before the picker does: idle timeouts are longer than the longest wait,
   circuit breakers wider than the picker's queue, and the route has no timeout.
 - The admin interface listens on 127.0.0.1 unless the settings say otherwise.
@@ -21,10 +22,14 @@ from textwrap import indent
 from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 from epp.quickstart import fragments
+from epp.quickstart import identity as tenants
 from epp.quickstart.address import Address
+from epp.quickstart.identity import ApiKeys
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from epp.quickstart.identity import Identity
 
 MAX_WAIT_S = 3540
 """The longest wait that a configuration can promise: Envoy takes no message timeout over an hour."""
@@ -34,6 +39,7 @@ DEFAULT_ADMIN = Address("127.0.0.1", 9901)
 DEFAULT_PICKER = Address("127.0.0.1", 9002)
 
 _HEALTH_INTERVAL_S = 1
+_EXAMPLE = ApiKeys(tenants=(("CHANGE-ME-1", "alice"), ("CHANGE-ME-2", "bob")))
 _WAIT_MARGIN_S = 60
 
 
@@ -85,6 +91,8 @@ class Picked:
     """No request may wait longer in the picker's queue, whatever time-to-live it asks for."""
     replicas: tuple[Address, ...] = ()
     """Other replicas of the picker: Envoy asks all of them every second which one is ready."""
+    identity: Identity | None = None
+    """What a tenant's fairness id is taken from; None means the header that the client itself sends."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.longest_wait_s <= MAX_WAIT_S:
@@ -130,6 +138,8 @@ def render(settings: EnvoySettings) -> str:
     connection_manager = fragments.CONNECTION_MANAGER.substitute(
         idle_timeout_s=parts.idle_timeout_s,
         access_log=_access_log(settings.access_log),
+        early_words=parts.early_words,
+        mutations=_nested(parts.mutations, 4),
         filters=parts.filters,
     )
     return fragments.BOOTSTRAP.substitute(
@@ -140,6 +150,7 @@ def render(settings: EnvoySettings) -> str:
         admin_port=settings.admin.port,
         max_requests=settings.max_requests,
         connection_manager=_nested(connection_manager, 10),
+        listener_tls=_nested(parts.listener_tls, 6),
         clusters=_nested(parts.clusters, 2),
     )
 
@@ -151,6 +162,9 @@ class _Parts(NamedTuple):
     idle_timeout_s: int
     filters: str
     clusters: str
+    early_words: str = fragments.DESTINATION_WORDS
+    mutations: str = ""
+    listener_tls: str = ""
 
 
 def _picked_parts(settings: EnvoySettings, routing: Picked) -> _Parts:
@@ -168,7 +182,20 @@ def _picked_parts(settings: EnvoySettings, routing: Picked) -> _Parts:
         modes=_nested(modes, 6),
     )
     destinations = fragments.ORIGINAL_DST_CLUSTER.substitute(_upstream(settings))
-    return _Parts(intro, idle_timeout_s, ext_proc, destinations + _picker_cluster(settings, routing))
+    clusters = destinations + _picker_cluster(settings, routing)
+    if routing.identity is None:
+        example = fragments.TRUSTED_CLIENTS + _commented_out(tenants.filters(_EXAMPLE))
+        mutations = _commented_out(tenants.early_mutations(_EXAMPLE))
+        return _Parts(intro, idle_timeout_s, example + ext_proc, clusters, mutations=mutations)
+    return _Parts(
+        intro,
+        idle_timeout_s,
+        tenants.filters(routing.identity) + ext_proc,
+        clusters,
+        early_words=fragments.IDENTITY_WORDS,
+        mutations=tenants.early_mutations(routing.identity),
+        listener_tls=tenants.listener_tls(routing.identity),
+    )
 
 
 def _baseline_parts(settings: EnvoySettings, routing: Baseline) -> _Parts:
@@ -223,6 +250,12 @@ def _is_ip(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _commented_out(text: str) -> str:
+    """A piece of configuration to be uncommented; its own comments are for those who have it in force."""
+    lines = text.splitlines(keepends=True)
+    return "".join(f"# {line}" for line in lines if not line.startswith("#"))
 
 
 def _nested(text: str, spaces: int) -> str:

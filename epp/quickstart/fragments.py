@@ -47,7 +47,7 @@ static_resources:
     - filters:
       - name: envoy.filters.network.http_connection_manager
         typed_config:
-$connection_manager
+$connection_manager$listener_tls
   clusters:
 $clusters""")
 
@@ -57,14 +57,13 @@ stat_prefix: gateway
 # A request that waits in the picker's queue is idle to Envoy, and so is a response that isn't streamed.
 # This must be longer than the longest wait; Envoy's default of 5 minutes would answer 504.
 stream_idle_timeout: ${idle_timeout_s}s
-# The destination is the picker's word alone: what a client sends under its name goes before any filter runs.
-early_header_mutation_extensions:
+${early_words}early_header_mutation_extensions:
 - name: envoy.http.early_header_mutation.header_mutation
   typed_config:
     "@type": type.googleapis.com/envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation
     mutations:
     - remove: x-gateway-destination-endpoint
-${access_log}route_config:
+${mutations}${access_log}route_config:
   name: everything
   virtual_hosts:
   - name: everything
@@ -79,6 +78,21 @@ ${filters}- name: envoy.filters.http.router
   typed_config:
     "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router
 """)
+
+DESTINATION_WORDS = """\
+# The destination is the picker's word alone: what a client sends under its name goes before any filter runs.
+"""
+
+IDENTITY_WORDS = """\
+# Neither the destination nor whose a request is are for the client to say: what it sends under these names goes
+# before any filter runs.
+"""
+
+TRUSTED_CLIENTS = """\
+# As it is, clients say themselves whose a request is, and a new name for every request gets around fairness. To go by
+# what a client can prove, uncomment the two removals above and this filter, and put your own keys in. Who has none of
+# them gets 401. docs/tenants.md has the same for signed tokens, for certificates, and for other gateways.
+"""
 
 ACCESS_LOG = Template("""\
 access_log:

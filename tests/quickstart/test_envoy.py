@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from epp.extproc.headers import FAIRNESS_ID
 from epp.quickstart.address import Address
 from epp.quickstart.envoy import (
     MAX_WAIT_S,
@@ -21,8 +23,19 @@ from epp.quickstart.envoy import (
     UpstreamProtocol,
     render,
 )
+from epp.quickstart.identity import (
+    FAIRNESS_HEADERS,
+    ApiKeys,
+    ClientCertificates,
+    Identity,
+    SignedTokens,
+    early_mutations,
+    filters,
+    listener_tls,
+)
 from epp.quickstart.proxy import EnvoyNotFoundError, EnvoyRefusedError, find_envoy, validate
 from epp.quickstart.shipped import SHIPPED, main
+from tests.quickstart.credentials import Authority, TokenIssuer
 
 DEPLOYED = Path(__file__).parents[2] / "deploy" / "envoy"
 
@@ -64,11 +77,18 @@ def manager(settings: EnvoySettings) -> dict[str, Any]:
     return found
 
 
+def mutations(settings: EnvoySettings) -> list[Any]:
+    """What happens to headers before any filter sees them."""
+    (early,) = manager(settings)["early_header_mutation_extensions"]
+    found: list[Any] = early["typed_config"]["mutations"]
+    return found
+
+
 def ext_proc(settings: EnvoySettings) -> dict[str, Any]:
-    """The ext_proc filter."""
-    first: dict[str, Any] = manager(settings)["http_filters"][0]
-    assert first["name"] == "envoy.filters.http.ext_proc"
-    return first["typed_config"]
+    """The ext_proc filter, which comes last but for the router."""
+    last: dict[str, Any] = manager(settings)["http_filters"][-2]
+    assert last["name"] == "envoy.filters.http.ext_proc"
+    return last["typed_config"]
 
 
 def clusters(settings: EnvoySettings) -> dict[str, dict[str, Any]]:
@@ -121,8 +141,7 @@ def test_every_variant_says_something_of_its_own() -> None:
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_clients_own_destination_is_removed_early(name: str) -> None:
     """The removal is an early mutation, before any filter, in whatever we render."""
-    (early,) = manager(VARIANTS[name])["early_header_mutation_extensions"]
-    assert early["typed_config"]["mutations"] == [{"remove": "x-gateway-destination-endpoint"}]
+    assert mutations(VARIANTS[name])[0] == {"remove": "x-gateway-destination-endpoint"}
 
 
 @pytest.mark.parametrize(
@@ -219,3 +238,129 @@ def test_a_baseline_without_endpoints_is_refused() -> None:
     """It could serve nobody."""
     with pytest.raises(ValueError, match="at least one"):
         Baseline(endpoints=())
+
+
+# ---------------------------------------------------------------------- whose a request is
+
+KEYS = ApiKeys(tenants=(("key-1", "alice"), ("key-2", 'b"o: b')))
+TOKENS = SignedTokens(issuer="https://issuer", keys=Path("jwks.json"), claim="org.id", audiences=("us",))
+CERTIFICATES = ClientCertificates(
+    certificate=Path("server.pem"), private_key=Path("server.key"), authority=Path("ca.pem")
+)
+IDENTITIES: dict[str, Identity] = {"keys": KEYS, "tokens": TOKENS, "certificates": CERTIFICATES}
+TENANTS_PAGE = Path(__file__).parents[2] / "docs" / "tenants.md"
+
+
+def with_identity(identity: Identity, mode: BodyMode = BodyMode.DUPLEX) -> EnvoySettings:
+    """Envoy that goes by what clients prove."""
+    return EnvoySettings(routing=Picked(identity=identity, body_mode=mode))
+
+
+@pytest.fixture
+def credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The files that the settings above name, with something in them that Envoy reads."""
+    monkeypatch.chdir(tmp_path)
+    authority = Authority("tests")
+    authority.write(Path("ca.pem"))
+    authority.issue("server").write(Path("server.pem"), Path("server.key"))
+    Path("jwks.json").write_text(TokenIssuer("https://issuer").jwks())
+    return tmp_path
+
+
+@pytest.mark.parametrize("mode", BodyMode)
+@pytest.mark.parametrize("name", IDENTITIES)
+async def test_the_real_envoy_accepts_every_identity(
+    envoy: Path, credentials: Path, name: str, mode: BodyMode
+) -> None:
+    """In both body modes."""
+    config = credentials / "envoy.yaml"
+    config.write_text(render(with_identity(IDENTITIES[name], mode)))
+    await validate(envoy, config)
+
+
+@pytest.mark.parametrize("name", IDENTITIES)
+def test_a_clients_own_fairness_id_is_removed_in_both_spellings(name: str) -> None:
+    """Before anything else, and before Envoy sets the one that was proven."""
+    removed = [each["remove"] for each in mutations(with_identity(IDENTITIES[name])) if "remove" in each]
+    assert removed == ["x-gateway-destination-endpoint", *FAIRNESS_HEADERS]
+    assert [list(each) for each in mutations(with_identity(IDENTITIES[name]))][:3] == [["remove"]] * 3
+
+
+def test_the_spellings_are_those_that_the_picker_reads() -> None:
+    """None that it obeys is left to clients, and the one that is set is the one that wins."""
+    assert FAIRNESS_HEADERS == FAIRNESS_ID
+    assert all(
+        FAIRNESS_ID[0] in text for text in (filters(KEYS), filters(TOKENS), early_mutations(CERTIFICATES))
+    )
+
+
+@pytest.mark.parametrize("identity", [KEYS, TOKENS])
+def test_who_is_asking_is_found_out_before_the_picker_is_asked(identity: Identity) -> None:
+    """Filters run in the order in which they are written."""
+    names = [each["name"].rpartition(".")[2] for each in manager(with_identity(identity))["http_filters"]]
+    assert names[1:] == ["ext_proc", "router"]
+    assert names[0] in {"api_key_auth", "jwt_authn"}
+
+
+def test_names_and_keys_survive_the_yaml() -> None:
+    """Whatever characters they have."""
+    (first, *_) = manager(with_identity(KEYS))["http_filters"]
+    assert first["typed_config"]["credentials"] == [
+        {"key": "key-1", "client": "alice"},
+        {"key": "key-2", "client": 'b"o: b'},
+    ]
+
+
+def test_keys_that_cannot_tell_tenants_apart_are_refused() -> None:
+    """None at all, or one that two tenants share."""
+    for tenants in ((), (("key", "alice"), ("key", "bob"))):
+        with pytest.raises(ValueError, match="give at least one, and each once"):
+            ApiKeys(tenants=tenants)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+async def test_the_example_in_the_shipped_files_works_when_it_is_uncommented(
+    envoy: Path, name: str, tmp_path: Path
+) -> None:
+    """Taking the signs off gives what `identity` gives, and Envoy takes it."""
+    text = re.sub(r"^( *)# ((?:- | ).*)$", r"\1\2", (DEPLOYED / name).read_text(), flags=re.MULTILINE)
+    assert yaml.safe_load(text) == yaml.safe_load(
+        render(
+            with_identity(
+                ApiKeys(tenants=(("CHANGE-ME-1", "alice"), ("CHANGE-ME-2", "bob"))),
+                BodyMode(Path(name).stem),
+            )
+        )
+    )
+    config = tmp_path / "envoy.yaml"
+    config.write_text(text)
+    await validate(envoy, config)
+
+
+def test_as_shipped_clients_are_believed() -> None:
+    """The default removes no fairness id, since then nobody could send one."""
+    for settings in SHIPPED.values():
+        assert len(mutations(settings)) == 1
+        assert len(manager(settings)["http_filters"]) == 2
+
+
+def test_the_page_about_tenants_says_what_is_rendered() -> None:
+    """Its pieces of Envoy's configuration are ours, letter by letter, so they were tried."""
+    page = TENANTS_PAGE.read_text()
+    keys = ApiKeys(tenants=(("sk-1c0ffee", "alice"), ("sk-2c0ffee", "bob")))
+    tokens = SignedTokens(issuer="https://issuer.example", keys=Path("/etc/envoy/jwks.json"))
+    certificates = ClientCertificates(
+        certificate=Path("/etc/envoy/tls.crt"),
+        private_key=Path("/etc/envoy/tls.key"),
+        authority=Path("/etc/envoy/clients-ca.crt"),
+    )
+    for piece in (
+        early_mutations(keys),
+        filters(keys),
+        filters(tokens),
+        early_mutations(certificates),
+        listener_tls(certificates),
+    ):
+        assert piece in page
+    for block in re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
+        assert all(document is not None for document in yaml.safe_load_all(block))
