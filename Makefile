@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 UV     ?= uv
 
-.PHONY: help demo test lint format bench protos manifests venv lock clean
+.PHONY: help demo test lint format bench fairness protos manifests venv lock clean
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/ \t/' | sort
@@ -29,6 +29,9 @@ format: $(VENV)/.dev  ## what the machine can mend by itself
 
 bench: $(VENV)/.dev   ## the cost table, as ratios in one run
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+fairness: $(VENV)/.dev  ## who gets how much, beside other policies, and how right Retry-After is: numbers, figures, docs
+	@$(BIN)/python -m benchmarks.fairness $(ARGS)
 
 protos: $(VENV)/.dev  ## regenerate the message classes from protos/
 	@$(BIN)/python -m protos.compile

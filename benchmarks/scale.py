@@ -28,6 +28,8 @@ class Scale:
     endpoints: int = 100
     cycles: int
     """Requests that pass through the full core."""
+    policy_cycles: int
+    """The same, for every policy and for whatever runs beside the core."""
     idle_s: float
     """How long an idle picker is watched in one round."""
     held: int = 5_000
@@ -46,8 +48,24 @@ class Scale:
 
 
 FULL = Scale(
-    rounds=7, requests=96, bursts=12, chunk_requests=32, chunks=101, cycles=24_000, idle_s=4.0, handovers=300
+    rounds=7,
+    requests=96,
+    bursts=12,
+    chunk_requests=32,
+    chunks=101,
+    cycles=24_000,
+    policy_cycles=8_000,
+    idle_s=4.0,
+    handovers=300,
 )
 QUICK = Scale(
-    rounds=3, requests=96, bursts=10, chunk_requests=32, chunks=51, cycles=16_000, idle_s=3.0, handovers=200
+    rounds=3,
+    requests=96,
+    bursts=10,
+    chunk_requests=32,
+    chunks=51,
+    cycles=16_000,
+    policy_cycles=4_000,
+    idle_s=3.0,
+    handovers=200,
 )

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from benchmarks.rows.beside import measure_beside
 from benchmarks.rows.chunk import measure_chunk
 from benchmarks.rows.core import measure_core
 from benchmarks.rows.held import measure_held
 from benchmarks.rows.idle import measure_idle
 from benchmarks.rows.memory import measure_memory
+from benchmarks.rows.policies import measure_policies
 from benchmarks.rows.request import measure_request
 from benchmarks.rows.sync import measure_sync
 
@@ -34,6 +36,8 @@ ENTRIES = (
     Entry(("request",), measure_request),
     Entry(("chunk",), measure_chunk),
     Entry(("core", "drain", "turn"), measure_core),
+    Entry(("policies",), measure_policies),
+    Entry(("beside",), measure_beside),
     Entry(("idle",), measure_idle),
     Entry(("memory",), measure_memory),
     Entry(("held",), measure_held),

@@ -33,6 +33,10 @@ async def measure_memory(programs: Programs, scale: Scale) -> list[Line]:
             what=f"core, per queued request of {scale.queued:,}, its share of its flow included",
             bound=CORE_BOUND,
             rounds=(float(core["bytes_per_request"]),),
+            facts={
+                "an item alone": written(core["bytes_per_item"], Unit.BYTES),
+                f"a flow, of {core['flows']:,}": written(core["bytes_per_flow"], Unit.BYTES),
+            },
         ),
         Line(
             row="memory",

@@ -23,6 +23,7 @@ def tiny() -> Scale:
         few_queued=20,
         endpoints=3,
         cycles=80,
+        policy_cycles=80,
         idle_s=0.6,
         held=60,
         few_held=5,

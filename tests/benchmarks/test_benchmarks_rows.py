@@ -15,7 +15,7 @@ from epp.quickstart.children import Children
 
 NEVER_MORE = {"turn": 0, "held": 0}
 """Rows with a line that counts what may not happen, at any size and speed."""
-DIFFERENCES = {("chunk", Unit.RATIO), ("memory", Unit.RATIO)}
+DIFFERENCES = {("chunk", Unit.RATIO), ("memory", Unit.RATIO), ("beside", Unit.RATIO)}
 """What is found by subtracting two sizes may come out as anything when both are small."""
 LINES = {
     "request": 1,
@@ -23,6 +23,8 @@ LINES = {
     "core": 3,
     "drain": 2,
     "turn": 1,
+    "policies": 6,
+    "beside": 2,
     "idle": 1,
     "memory": 2,
     "held": 3,
