@@ -65,6 +65,7 @@ class Group(Enum):
     REPLICAS = "several replicas"
     PORTS = "ports and TLS"
     CONFIGURATION = "configuration"
+    RECORDING = "recording"
     REQUESTS = "requests"
     STOPPING = "stopping"
     LOGS = "logs"
@@ -146,7 +147,19 @@ FLAGS: dict[Group, tuple[Flag, ...]] = {
     Group.PORTS: (
         Flag("grpc-port", Kind.PORT, "9002", "ext_proc; 0 takes a free one"),
         Flag("grpc-health-port", Kind.PORT, "9003", "grpc.health.v1, plaintext"),
-        Flag("metrics-port", Kind.PORT, "9090", "/metrics, /readyz, /debug/state"),
+        Flag("metrics-port", Kind.PORT, "9090", "/metrics, /readyz, /debug/..."),
+        Flag(
+            "introspection-port",
+            Kind.PORT,
+            "0",
+            "gRPC for people and tools: queues, flows, endpoints, why a request waits; plaintext, on 127.0.0.1; 0: off",
+        ),
+        Flag(
+            "introspection-hash-flow-ids",
+            Kind.BOOLEAN,
+            "false",
+            "show hashes instead of fairness ids there and on /debug/...",
+        ),
         Flag(
             "secure-serving",
             Kind.BOOLEAN,
@@ -195,12 +208,22 @@ FLAGS: dict[Group, tuple[Flag, ...]] = {
         ),
         Flag("model-server-metrics-https-insecure-skip-verify", Kind.BOOLEAN, "true", "(deprecated)"),
         Flag(
+            "shadow-config",
+            Kind.TEXT,
+            "",
+            "EndpointPickerConfigs that are tried out beside the one in force, with commas: what they would have "
+            "decided shows in epp_shadow_*",
+        ),
+    ),
+    Group.RECORDING: (
+        Flag(
             "event-log",
             Kind.PATH,
             "",
-            "record what the core sees, for replay",
-            Refused("replay is not part of this build yet"),
+            "record what flow control sees, for `epp replay`; no prompts, no names",
         ),
+        Flag("event-log-size", Kind.QUANTITY, "64Mi", "bytes of a segment of it, before compression"),
+        Flag("event-log-segments", Kind.INTEGER, "8", "finished segments that are kept"),
     ),
     Group.REQUESTS: (
         Flag("max-request-body-bytes", Kind.QUANTITY, "32Mi", "a larger body is answered 413"),

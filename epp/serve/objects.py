@@ -66,6 +66,7 @@ class Objects:
         self._owners: Owners | None = None
         self._endpoints: tuple[EndpointSpec, ...] = ()
         """As last told to the core."""
+        self._declared_models: frozenset[str] = frozenset()
         self._said_empty = False
         self._was_complete = False
         """Everything has been taken in once; from then on, what comes is news for a picker that serves."""
@@ -94,6 +95,10 @@ class Objects:
     def objective(self, name: str) -> Objective | None:
         """The objective of our pool by that name."""
         return self._reconciler.objective(name)
+
+    def declared_models(self) -> frozenset[str]:
+        """The models that pods of the pool declare to serve."""
+        return self._declared_models
 
     def rewriting(self, model: str) -> Rewriting | None:
         """What is asked of the model servers instead of `model`; None if nothing else is."""
@@ -185,6 +190,7 @@ class Objects:
             if number:
                 yield None
             self._endpoints = step
+            self._declared_models = frozenset().union(*(each.models for each in step if each.models))
             if self._scraper is not None:
                 self._scraper.set_endpoints(step)
             self._feed(EndpointsChanged(step))

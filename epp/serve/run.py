@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import gc
 import os
+import secrets
 from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -18,81 +19,64 @@ import structlog
 
 from epp import __version__
 from epp.api.pool import DEFAULT_NAMESPACE, PoolReconciler
-from epp.config.build import build
-from epp.config.memory import memory_limit_bytes
 from epp.config.scrape import Scheme
 from epp.core import Controller
+from epp.core.questions import Answer, Hashing, Inspector, Question, Topic
 from epp.extproc.headers import Conformance, ControlHeaders
 from epp.extproc.health import HealthServer
 from epp.extproc.parsers import Parsers
 from epp.extproc.request import ConversationSettings
 from epp.extproc.server import ExtProcServer, ServerSettings
 from epp.extproc.tls import CertificateError, CertificateReload, server_credentials
+from epp.introspect.server import IntrospectionServer, IntrospectionSettings
 from epp.modelserver.scraper import Scraper
 from epp.observe.http import ObserveServer
 from epp.observe.limiter import RateLimitedLog
 from epp.observe.metrics import Build, Metrics, Sources
 from epp.serve.bookkeeping import Bookkeeping
 from epp.serve.cluster import Cluster
-from epp.serve.director import Director, DirectorSettings
+from epp.serve.configuration import SEED, Configuration
+from epp.serve.director import Director
 from epp.serve.errors import StartError
-from epp.serve.gateways import PROFILES, adjusted, advice, describe, granted
 from epp.serve.life import Alone, Life
 from epp.serve.objects import Objects
+from epp.serve.recording import recording
+from epp.serve.reload import ConfigReload
 from epp.serve.rewrites import Rewrites
 from epp.serve.selected import pool_name as name_of_selected
 from epp.serve.sources import FileSource
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from pathlib import Path
 
     from epp.config.model import EndpointPickerConfig
     from epp.config.runtime import Runtime
     from epp.config.scrape import ScrapeConfig
     from epp.core.events import Scraped
     from epp.core.statistics import Statistics
-    from epp.serve.gateways import Budgets, GatewayProfile
+    from epp.serve.recording import Recording
     from epp.serve.settings import ServeSettings
     from epp.serve.sources import Source
 
 _MESSAGE_OVERHEAD_BYTES = 1024 * 1024
 """What a message may be larger than the body it carries."""
-_SEED = 0
-"""Of tie-breaks and jitter: the same traffic meets the same choices."""
-
 log = structlog.get_logger()
 
 
 async def serve(settings: ServeSettings, config: EndpointPickerConfig) -> None:
     """Run a picker until it is told to stop. Raises `StartError`."""
-    runtime = build(
-        config,
-        seed=_SEED,
-        refresh_interval_s=settings.refresh_metrics_interval_s,
-        memory_limit_bytes=memory_limit_bytes(),
-    )
-    profile = _profile(settings)
-    policy = runtime.policy
-    log.info(describe(profile))
+    configuration = Configuration(settings, config)
+    log.info(configuration.describe_gateway())
     say = log.info if settings.config_file is None and settings.config_text is None else log.warning
-    for note in runtime.notes:
+    for note in configuration.runtime.notes:
         say(note)
-    for note in (*settings.notes, *advice(profile, ttl_s=policy.ttl_s, hold_s=policy.hold_s)):
+    for note in (*settings.notes, *configuration.warnings()):
         log.warning(note)
-    # Whoever waits longer than the gateway does is answered by the gateway, with an error that explains nothing.
-    budgets = granted(profile, ttl_s=policy.ttl_s, hold_s=policy.hold_s)
-    runtime = replace(runtime, policy=replace(policy, ttl_s=budgets.ttl_s, hold_s=budgets.hold_s))
     async with contextlib.AsyncExitStack() as stack:
-        running = await _start(settings, runtime, budgets, stack)
+        running = await _start(settings, configuration, stack)
         _settle_garbage_collector()
         await running.life.run_until_stopped(running.objects)
-
-
-def _profile(settings: ServeSettings) -> GatewayProfile:
-    profile = PROFILES[settings.gateway_profile]
-    if settings.gateway_timeout_s is None:
-        return profile
-    return adjusted(profile, timeout_s=settings.gateway_timeout_s)
 
 
 class _Part(Protocol):
@@ -103,11 +87,13 @@ class _Part(Protocol):
 
 
 async def _start(
-    settings: ServeSettings, runtime: Runtime, budgets: Budgets, stack: contextlib.AsyncExitStack
+    settings: ServeSettings, configuration: Configuration, stack: contextlib.AsyncExitStack
 ) -> _Running:
     loop = asyncio.get_running_loop()
-    policy = runtime.policy
-    controller = Controller(policy, now=loop.time())
+    runtime = configuration.runtime
+    controller = Controller(runtime.policy, now=loop.time())
+    witnesses = recording(settings, configuration, controller, now=loop.time(), warn=log.warning)
+    stack.callback(witnesses.close)
     following = await _follow(settings, runtime, stack)
     objects, cluster = following.objects, following.cluster
 
@@ -121,32 +107,32 @@ async def _start(
     metrics = Metrics(
         sources=Sources(
             pool_name=objects.pool_name,
-            detector=lambda: policy.capacity.name,
+            detector=lambda: controller.policy.capacity.name,
             statistics=statistics,
             scrape_failures=lambda: _failures(scraper),
             cluster=lambda: None if cluster is None else cluster.statistics(),
+            event_log=witnesses.log_statistics,
+            shadows=witnesses.shadow_statistics,
         ),
         build=Build(commit=os.environ.get("EPP_COMMIT", ""), build_ref=__version__),
         clock=loop.time,
     )
     director = Director(
         controller,
-        settings=DirectorSettings(
-            longest_ttl_s=policy.ttl_s,
-            wait_cap_s=budgets.longest_ttl_s,
-            ignore_subsets=settings.disable_endpoint_subset_filter,
-        ),
+        settings=configuration.for_director(),
         objective=objects.objective,
+        declared_models=objects.declared_models,
         scrape_now=_ask_nobody if scraper is None else scraper.scrape_now,
         bookkeeping=Bookkeeping(metrics, RateLimitedLog(clock=loop.time), clock=loop.time),
         loop=loop,
+        witness=witnesses if witnesses.is_wanted else None,
     )
     stack.callback(director.close)
     health = HealthServer(settings.grpc_health_port)
     rewrites = Rewrites(
         objects.rewriting,
         metrics=metrics,
-        random=Random(_SEED),  # noqa: S311 - shares of traffic are no secret
+        random=Random(SEED),  # noqa: S311 - shares of traffic are no secret
     )
     extproc = _extproc(settings, runtime, director=director, health=health, rewrites=rewrites)
     life = Life(
@@ -158,19 +144,26 @@ async def _start(
         obstacles=(objects.why_not_ready, *(() if cluster is None else (cluster.why_not_leading,))),
         succession=Alone() if cluster is None else cluster,
     )
+    ask = _inspector(settings, controller)
     observe = ObserveServer(
         metrics=metrics,
         statistics=statistics,
         why_not_ready=life.why_not_ready,
         port=settings.metrics_port,
         authorizer=cluster.authorize if cluster is not None and settings.metrics_endpoint_auth else None,
+        ask=ask,
     )
     stack.enter_context(life.signals())
-    parts: tuple[tuple[str, _Part, Callable[[], Awaitable[None]]], ...] = (
+    parts: list[tuple[str, _Part, Callable[[], Awaitable[None]]]] = [
         ("--metrics-port", observe, observe.close),
         ("--grpc-health-port", health, health.stop),
         ("--grpc-port", extproc, extproc.stop),
-    )
+    ]
+    if settings.introspection_port:
+        introspection = IntrospectionServer(
+            ask, settings=IntrospectionSettings(port=settings.introspection_port)
+        )
+        parts.append(("--introspection-port", introspection, introspection.stop))
     for flag, part, close in parts:
         try:
             await part.start()
@@ -181,6 +174,9 @@ async def _start(
     if scraper is not None:
         await scraper.start()
         stack.push_async_callback(scraper.close)
+    if settings.config_file is not None:
+        reload = _follow_configuration(settings.config_file, configuration, director, metrics, witnesses)
+        stack.push_async_callback(reload.close)
     objects.connect(
         feed=director.feed, scraper=scraper, changed=life.readiness_may_have_changed, owners=cluster
     )
@@ -253,6 +249,39 @@ async def _follow(settings: ServeSettings, runtime: Runtime, stack: contextlib.A
     return _Following(objects, cluster, described)
 
 
+def _follow_configuration(
+    path: Path, configuration: Configuration, director: Director, metrics: Metrics, witnesses: Recording
+) -> ConfigReload:
+    def apply(runtime: Runtime, config: EndpointPickerConfig) -> None:
+        configuration.adopt(runtime, config)
+        for note in configuration.warnings():
+            log.warning(note)
+        witnesses.reloaded(configuration)
+        director.adopt(configuration.for_director())
+
+    reload = ConfigReload(
+        path,
+        configuration.config,
+        rebuild=configuration.rebuild,
+        apply=apply,
+        outcome=lambda outcome: metrics.config_reloaded(outcome.value),
+    )
+    reload.start()
+    return reload
+
+
+def _inspector(settings: ServeSettings, controller: Controller) -> Callable[[Topic, Question], Answer]:
+    """Who answers questions about the core."""
+    clock = asyncio.get_running_loop().time
+    hashing = Hashing.FORCED if settings.introspection_hash_flow_ids else Hashing.ON_REQUEST
+    inspector = Inspector(controller, salt=secrets.token_bytes(16), hashing=hashing)
+
+    def ask(topic: Topic, question: Question) -> Answer:
+        return inspector.answer(topic, question, clock())
+
+    return ask
+
+
 def _failures(scraper: Scraper | None) -> Mapping[str, int]:
     if scraper is None:
         return {}
@@ -269,7 +298,7 @@ def _scraper(
         on_scraped=on_scraped,
         clock=asyncio.get_running_loop().time,
         interval_s=settings.refresh_metrics_interval_s,
-        seed=_SEED,
+        seed=SEED,
     )
 
 

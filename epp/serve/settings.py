@@ -35,6 +35,10 @@ class SettingsError(Exception):
         self.problems = problems
 
 
+LEAST_SEGMENT_BYTES = 1024 * 1024
+MOST_SEGMENTS = 10_000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeSettings:
     """Everything that `epp serve` was told. Ports, seconds and bytes are checked already."""
@@ -58,6 +62,9 @@ class ServeSettings:
     grpc_port: int
     grpc_health_port: int
     metrics_port: int
+    introspection_port: int
+    """0: it is not served."""
+    introspection_hash_flow_ids: bool
     secure_serving: bool
     cert_path: Path | None
     enable_cert_reload: bool
@@ -65,6 +72,10 @@ class ServeSettings:
     grpc_max_send_msg_bytes: int | None
     config_file: Path | None
     config_text: str | None
+    shadow_configs: tuple[Path, ...]
+    event_log: Path | None
+    event_log_size_bytes: int
+    event_log_segments: int
     refresh_metrics_interval_s: float
     metrics_scheme: str | None
     metrics_path: str | None
@@ -139,7 +150,7 @@ def read_settings(arguments: argparse.Namespace, environ: Mapping[str, str]) -> 
                 problems.append(f"--{flag.name} cannot be used: {remedy}")
             case _:
                 assert_never(flag.fate)
-    problems += [*_conflicts(values), *_lease_problems(values)]
+    problems += [*_conflicts(values), *_lease_problems(values), *_recording_problems(values)]
     selected = read_selected(
         _text(values["endpoint-selector"]), _text(values["endpoint-target-ports"]), problems=problems
     )
@@ -175,6 +186,8 @@ def read_settings(arguments: argparse.Namespace, environ: Mapping[str, str]) -> 
         grpc_port=_whole(values["grpc-port"]),
         grpc_health_port=_whole(values["grpc-health-port"]),
         metrics_port=_whole(values["metrics-port"]),
+        introspection_port=_whole(values["introspection-port"]),
+        introspection_hash_flow_ids=values["introspection-hash-flow-ids"] is True,
         secure_serving=values["secure-serving"] is True,
         cert_path=_path(values["cert-path"]),
         enable_cert_reload=values["enable-cert-reload"] is True,
@@ -182,6 +195,12 @@ def read_settings(arguments: argparse.Namespace, environ: Mapping[str, str]) -> 
         grpc_max_send_msg_bytes=_whole(values["grpc-max-send-msg-size"]) or None,
         config_file=_path(values["config-file"]),
         config_text=_text(values["config-text"]),
+        shadow_configs=tuple(
+            Path(name.strip()) for name in (_text(values["shadow-config"]) or "").split(",") if name.strip()
+        ),
+        event_log=_path(values["event-log"]),
+        event_log_size_bytes=_whole(values["event-log-size"]),
+        event_log_segments=_whole(values["event-log-segments"]),
         refresh_metrics_interval_s=refresh_s,
         metrics_scheme=_text(values["model-server-metrics-scheme"]),
         metrics_path=_text(values["model-server-metrics-path"]),
@@ -249,6 +268,17 @@ def _lease_problems(values: Mapping[str, Value]) -> list[str]:
             f"--lease-duration: {lease_s:g}s can't be had: "
             f"a Lease counts in whole seconds, from 1s to {MOST_DURATION_S:g}s"
         )
+    return problems
+
+
+def _recording_problems(values: Mapping[str, Value]) -> list[str]:
+    problems = []
+    if _whole(values["event-log-size"]) < LEAST_SEGMENT_BYTES:
+        problems.append(
+            f"--event-log-size: at least {LEAST_SEGMENT_BYTES >> 20}Mi, or every segment is mostly its start"
+        )
+    if not 1 <= _whole(values["event-log-segments"]) <= MOST_SEGMENTS:
+        problems.append(f"--event-log-segments: 1 to {MOST_SEGMENTS}")
     return problems
 
 
