@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from epp.core.incarnation import Endpoint
     from epp.core.lane import Lane, Queue
 
+_MOST_WAKES = 64
+"""Remembered between a charge and its settlement: some requests run for hours, and their tenants wake all the time."""
 _SLACK = 64
 """Dead entries of the stack of newest items that are not worth a sweep."""
 
@@ -47,6 +49,8 @@ class Flow:
     """One tenant inside one band."""
 
     __slots__ = (
+        "_born",
+        "_charges",
         "_wakes",
         "at_cap",
         "epoch",
@@ -63,7 +67,6 @@ class Flow:
         "rested_s",
         "running_requests",
         "tag",
-        "unsettled",
     )
 
     at_cap: bool
@@ -85,8 +88,6 @@ class Flow:
     """The virtual time of its last lane when it went to rest."""
     rested_s: float
     """When its queue became empty last."""
-    unsettled: int
-    """Charges that may still be corrected."""
 
     def __init__(self, fairness_id: str) -> None:
         self.fairness_id = fairness_id
@@ -94,7 +95,8 @@ class Flow:
         self.home = None
         self.home_offset = 0.0
         self.epoch = 0
-        self.unsettled = 0
+        self._born = 0
+        self._charges: dict[int, int] = {}
         self.running_requests = 0
         self.queued_requests = 0
         self.queued_bytes = 0
@@ -121,31 +123,51 @@ class Flow:
         self.home_offset = 0.0
         self.tag = time + wake.beyond(tag)
         self.epoch += 1
-        if self.unsettled:
+        if self._charges:
             self._wakes.append(wake)
+            if len(self._wakes) > _MOST_WAKES:
+                del self._wakes[0]
 
     def charge(self, cost: float, endpoint: Endpoint, offset: float) -> None:
         """It was given service on `endpoint`, at its tag plus `offset`."""
         self.tag += cost
         self.home = endpoint
         self.home_offset = offset
-        self.unsettled += 1
+        self._charges[self.epoch] = self._charges.get(self.epoch, 0) + 1
 
     def settle(self, correction: float, epoch: int) -> bool:
         """The charge made at `epoch` turned out to be off by `correction`. Returns whether the tag moved."""
-        self.unsettled -= 1
-        first = epoch - (self.epoch - len(self._wakes))
-        if correction and first >= 0:
-            for at in range(first, len(self._wakes)):
-                wake = self._wakes[at]
-                self._wakes[at] = wake._replace(tag=wake.tag + correction)
+        moved = False
+        if correction and epoch >= self._born:
+            wakes = self._wakes
+            # Of too many wakes the oldest are forgotten, and corrections go through those that are left.
+            for at in range(max(0, epoch - self.epoch + len(wakes)), len(wakes)):
+                wake = wakes[at]
+                wakes[at] = wake._replace(tag=wake.tag + correction)
                 correction = wake.beyond(wake.tag + correction) - wake.beyond(wake.tag)
                 if not correction:
                     break
             self.tag += correction
-        if not self.unsettled:
-            self._wakes.clear()
-        return bool(correction) and first >= 0
+            moved = bool(correction)
+        self._forget_charge(epoch)
+        return moved
+
+    def _forget_charge(self, epoch: int) -> None:
+        """One charge of that epoch is settled: the wakes that no other will go through are not needed any more."""
+        left = self._charges[epoch] - 1
+        if left:
+            self._charges[epoch] = left
+            return
+        del self._charges[epoch]
+        oldest = next(iter(self._charges), self.epoch)
+        needed = self.epoch - oldest
+        if needed < len(self._wakes):
+            del self._wakes[: len(self._wakes) - needed]
+
+    @property
+    def unsettled(self) -> int:
+        """Charges that may still be corrected."""
+        return sum(self._charges.values())
 
     def reset(self, lifetime: int) -> None:
         """Nothing of before counts any more: the band has been empty."""
@@ -153,6 +175,7 @@ class Flow:
         self.tag = self.home_offset = 0.0
         self.home = None
         self.epoch += 1
+        self._born = self.epoch
         self._wakes.clear()
 
     def pushed(self, sequence: int) -> None:
