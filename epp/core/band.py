@@ -169,7 +169,7 @@ class Band:
             flow.queued_cost += item.cost
         flow.queued_requests += 1
         flow.queued_bytes += size
-        flow.pushed(item.view.sequence)
+        flow.pushed(item.view.sequence, lane)
         self.queued_requests += 1
         self.queued_bytes += size
         self.queued_free += not lane.need
@@ -230,6 +230,14 @@ class Band:
         reorder = policy.ordering != self.policy.ordering
         recharge = policy.fairness != self.policy.fairness
         self.policy = policy
+        if recharge:
+            # Tags in turns mean nothing among tags in tokens: all start anew.
+            self.virtual.reset()
+            self.idle_flows.clear()
+            for flow in self.flows.values():
+                flow.reset(self.virtual.lifetime)
+                for queue in flow.queues.values():
+                    queue.offset = 0.0
         for lane in self.lanes.values():
             lane.forget_ranks()
             if reorder:
@@ -256,13 +264,14 @@ class Band:
 
     def newest_of(self, flow: Flow) -> Iterator[Item]:
         """One flow's items, the one that arrived last first."""
-        newest = flow.newest
+        newest, lanes = flow.newest, flow.newest_in
         for at in range(len(newest) - 1, -1, -1):
-            item = self._find(flow, newest[at])
+            item = lanes[at].items.get(newest[at])
             if item is not None:
                 yield item
             elif at == len(newest) - 1:
                 newest.pop()
+                lanes.pop()
 
     def statistics(self, now: float, *, expected_wait_s: float | None, in_use: bool) -> BandStatistics:
         """A snapshot."""
@@ -300,13 +309,6 @@ class Band:
         )
 
     # ------------------------------------------------------------------- inside
-
-    def _find(self, flow: Flow, sequence: int) -> Item | None:
-        for lane in flow.queues:
-            item = lane.items.get(sequence)
-            if item is not None and item.flow is flow:
-                return item
-        return None
 
     def _remove(self, item: Item, now: float) -> None:
         flow, lane, size = item.flow, item.lane, item.request.size_bytes
@@ -350,6 +352,7 @@ class Band:
     def _rest(self, flow: Flow, now: float) -> None:
         del self.flows[flow.fairness_id]
         flow.newest.clear()
+        flow.newest_in.clear()
         flow.queued_cost = 0.0
         flow.rested_s = now
         if not self.queued_requests:
@@ -379,7 +382,8 @@ class Band:
 
     def _is_at_cap(self, flow: Flow) -> bool:
         most = self.policy.flow_max_in_flight
-        return most is not None and flow.running_requests >= most
+        # The overflow flow is many tenants: a cap for one would starve them all.
+        return most is not None and flow.running_requests >= most and flow.fairness_id != OVERFLOW_FLOW
 
     def _judge_cap(self, flow: Flow) -> None:
         """Close the flow if it has reached its cap. To be ranked anew after it."""

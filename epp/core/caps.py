@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from epp.core.policy import FlowControlPolicy
 
 
+_MOST_LOOKS = 1024
+"""At items that might give way. More would take long, and most that give nothing hold no bytes at all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fits:
     """There is space."""
@@ -90,8 +94,12 @@ def _from_below(
     if not lower or sum(each.queued_bytes for each in lower) < lacking_bytes:
         return None
     victims: list[Item] = []
+    looks = 0
     for each in lower:
         for item in each.newest_first():
+            looks += 1
+            if looks > _MOST_LOOKS:
+                return None
             if not lacks_place and not item.request.size_bytes:
                 continue  # it would give nothing that is needed
             victims.append(item)
@@ -112,8 +120,8 @@ def _from_fattest(
     fattest = band.hoards.largest(band.flows.values(), shortage, len(band.flows))
     spare = held(fattest, shortage) - held(newcomer.flow, shortage)
     victims: list[Item] = []
-    for item in band.newest_of(fattest):
-        if spare <= 0 or len(victims) == most_victims:
+    for looks, item in enumerate(band.newest_of(fattest)):
+        if spare <= 0 or len(victims) == most_victims or looks == _MOST_LOOKS:
             return Full()
         if not lacks_place and not item.request.size_bytes:
             continue

@@ -94,6 +94,18 @@ class Controller:
         """How many wait, over all bands."""
         return len(self._waiting.items)
 
+    @property
+    def running_requests(self) -> int:
+        """How many are on endpoints, from their dispatch to the end of their stream."""
+        return len(self._running.requests)
+
+    @property
+    def known_flows(self) -> int:
+        """Of how many flows anything is remembered, over all bands: queued and running counts twice."""
+        return sum(
+            len(band.flows) + len(band.idle_flows) + len(band.running_flows) for band in self._bands.in_order
+        )
+
     # ================================================================ the one way in
 
     def handle(self, event: Event, now: float) -> list[Action]:
@@ -116,7 +128,7 @@ class Controller:
             budget = self._drained(budget, actions)
         self._more_to_do = (budget <= 0 and bool(waiting.items)) or adopting
         if waiting.items:
-            if self._policy.eviction is not None and not self._draining:
+            if self._policy.eviction is not None and budget > 0 and not self._draining:
                 self._make_way(self._policy.eviction, actions)
             if asked := self._ledger.ask(self._now):
                 actions.extend([ScrapeNow(endpoint.spec.key) for endpoint in asked])
@@ -286,7 +298,9 @@ class Controller:
         is_asked = (
             self._policy.early_refusal is not EarlyRefusal.OFF or not item.view.sequence % _ESTIMATED_ONE_IN
         )
-        if is_asked and self._ledger.listed and newcomer.need:
+        # Of who is restricted, or held back by its own flow, what drains elsewhere says nothing.
+        is_typical = newcomer.need and not item.lane.is_restricted and not item.flow.at_cap
+        if is_asked and is_typical and self._ledger.listed:
             item.expected_s = self._prospects.wait_s(item, band, self._now)
         verdict = caps.judge(item, self._bands, self._policy, most_victims=STEP)
         match verdict:
@@ -309,23 +323,25 @@ class Controller:
         deadline_s, expected_s = item.view.deadline_s, item.expected_s
         if self._policy.early_refusal is EarlyRefusal.OFF or deadline_s is None or expected_s is None:
             return False
-        return expected_s > deadline_s - self._now and band.outlook.is_good(self._now)
+        return deadline_s - self._now < expected_s < inf and band.outlook.is_good(self._now)
 
     def _make_way(self, policy: EvictionPolicy, actions: list[Action]) -> None:
         """Evict running requests for the highest band that waits for room."""
+        wanted = demand(self._bands, self._ledger)
+        if wanted is None:
+            return
         running = self._running.requests
-        for each in demand(self._bands, self._ledger):
-            victims = self._evictor.decide(
-                policy,
-                priority=each.priority,
-                endpoints=each.endpoints,
-                running=running,
-                now=self._now,
-                wanted=each.requests,
-            )
-            for request_id in victims:
-                running[request_id].evicting = True
-                actions.append(Evict(request_id))
+        victims = self._evictor.decide(
+            policy,
+            priority=wanted.priority,
+            endpoints=wanted.endpoints,
+            running=running,
+            now=self._now,
+            wanted=wanted.requests,
+        )
+        for request_id in victims:
+            running[request_id].evicting = True
+            actions.append(Evict(request_id))
 
     # ================================================================ the refusals
 

@@ -32,6 +32,10 @@ _MEMORY = 0.99
 """What one request leaves of the sums behind a rate."""
 _BYTES_PER_TOKEN = (0.25, 64.0)
 """What no tokenizer goes beyond; a body may hold images, or be compressed."""
+_MOST_TOKENS = 10_000_000
+"""Of one request: a model server that says more says nonsense."""
+_LEAP, _LEAP_FROM = 32.0, 4096.0
+"""One value moves an average as if it were so many times what it was, and so much more, at most."""
 ERROR_BOUNDS = (0.1, 0.25, 0.5, 0.75, 0.9, 1.1, 1.33, 2.0, 4.0, 10.0)
 """Of the histogram of actual tokens as a multiple of the estimate."""
 
@@ -47,6 +51,8 @@ class Mean:
 
     def add(self, value: float) -> None:
         """One more value."""
+        if self.count:
+            value = min(value, _LEAP * self.value + _LEAP_FROM)
         self.count += 1
         weight = 1.0 / self.count
         self.value += (value - self.value) * (max(_LEAST_WEIGHT, weight))
@@ -130,7 +136,9 @@ class Estimates:
             if event.unseen is Unseen.KEEP:
                 return view
             return self._by_time(held, elapsed_s)
-        prompt = view.input_tokens if event.input_tokens is None else max(1, event.input_tokens)
+        prompt = (
+            view.input_tokens if event.input_tokens is None else min(_MOST_TOKENS, max(1, event.input_tokens))
+        )
         model = self._model(held.model)
         if event.input_tokens is not None:
             _note(self.input_errors, prompt / view.input_tokens)
@@ -139,6 +147,7 @@ class Estimates:
                 model.bytes_per_token.add(min(most, max(least, held.body_bytes / event.input_tokens)))
         if output is None:
             return _turned_out(view, prompt, view.output_tokens)
+        output = min(_MOST_TOKENS, max(0, output))
         _note(self.output_errors, max(1, output) / max(1, view.output_tokens))
         if not model.seen:
             model.seen = True
@@ -157,7 +166,7 @@ class Estimates:
         rate = model.tokens_per_s
         if rate is None:
             return view
-        return _turned_out(view, view.input_tokens, int(rate * elapsed_s))
+        return _turned_out(view, view.input_tokens, min(_MOST_TOKENS, int(rate * elapsed_s)))
 
     def _model(self, name: str) -> ModelSizes:
         model = self.models.get(name)
@@ -170,7 +179,7 @@ class Estimates:
         return model
 
     def _flow(self, held: Reservation) -> Mean:
-        key = (held.flow.fairness_id, held.priority)
+        key = (held.item.request.fairness_id, held.priority)
         flow = self.flows.get(key)
         if flow is None:
             flow = self.flows[key] = Mean()

@@ -122,8 +122,7 @@ class Evictor:
         self._give_up(now)
         if self._outstanding or now < self._open_at_s:
             return []
-        # Others may ask at the same moment: their endpoints, or their priority, may give more.
-        if self._fruitless_s < now < self._fruitless_s + _LOOK_AGAIN_S:
+        if self._fruitless_s <= now < self._fruitless_s + _LOOK_AGAIN_S:
             return []
         bound = min(priority, policy.below_priority)
         spare_begun = policy.begun is Begun.SPARED

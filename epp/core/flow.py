@@ -4,9 +4,9 @@ The mechanism is start-time fair queueing (Goyal, Vin, Cheng 1996), with charges
 
 - A flow carries one *tag*, whatever the length of its queue. A dispatch is charged to it at once, by an estimate.
 - A *settlement* leaves the tag as if the actual cost had been charged at dispatch. Between the two the flow may
-  have woken from idleness, and each time its tag was raised to the virtual time of then. Those steps are remembered
-  as long as a charge from before them is unsettled, and the correction goes through them: what virtual time passed
-  while the flow was idle absorbs it, as it would have absorbed the flow's credit. Nothing else is clamped.
+  have woken from idleness, and each time its tag was raised to the virtual time of then. The last of those steps are
+  remembered while a charge from before them is unsettled, and the correction goes through them: what virtual time
+  passed while the flow was idle absorbs it, as it would have absorbed the flow's credit. Nothing else is clamped.
 - Virtual time differs between endpoints, and so do tags that were earned there. A flow that wakes elsewhere than where
   it was served last brings its *lead* over virtual time, not its tag.
 """
@@ -59,6 +59,7 @@ class Flow:
         "home_offset",
         "lifetime",
         "newest",
+        "newest_in",
         "queued_bytes",
         "queued_cost",
         "queued_requests",
@@ -81,6 +82,8 @@ class Flow:
     """The band's, in which its tag means something."""
     newest: list[int]
     """The sequences of its queued items, the newest last; entries of items that have left are dropped in time."""
+    newest_in: list[Lane]
+    """The lane of each of them."""
     queues: dict[Lane, Queue]
     queued_cost: float
     """What its queued items will be charged."""
@@ -103,6 +106,7 @@ class Flow:
         self.queued_cost = 0.0
         self.queues = {}
         self.newest = []
+        self.newest_in = []
         self.at_cap = False
         self.lifetime = 0
         self.rested_s = 0.0
@@ -178,11 +182,15 @@ class Flow:
         self._born = self.epoch
         self._wakes.clear()
 
-    def pushed(self, sequence: int) -> None:
-        """An item of it is queued."""
+    def pushed(self, sequence: int, lane: Lane) -> None:
+        """An item of it is queued in `lane`."""
         if len(self.newest) > 4 * self.queued_requests + _SLACK:
-            alive: set[int] = set()
-            for lane in self.queues:
-                alive.update(at for at in self.newest if at in lane.items)
-            self.newest = [at for at in self.newest if at in alive]
+            alive = [
+                (at, where)
+                for at, where in zip(self.newest, self.newest_in, strict=True)
+                if at in where.items
+            ]
+            self.newest = [at for at, _ in alive]
+            self.newest_in = [where for _, where in alive]
         self.newest.append(sequence)
+        self.newest_in.append(lane)

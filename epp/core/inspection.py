@@ -312,7 +312,7 @@ def _band_entry(core: Interior, band: Band, now: float) -> BandEntry:
         flows=len(band.flows),
         lanes=len(band.lanes),
         ceiling=band.ceiling,
-        endpoints_with_room=len(core.ledger.room(band.ceiling).views),
+        endpoints_with_room=len(core.ledger.room(band.ceiling).views) if core.bands.is_used(band) else 0,
         oldest_wait_s=max(0.0, now - min(oldest)) if oldest else 0.0,
         drain_rate=band.drain.per_second(now),
         expected_wait_s=core.prospects.newcomers_wait_s(band, now),

@@ -18,10 +18,14 @@ if TYPE_CHECKING:
     from epp.core.lane import Lane
 
 
+_MOST_PARTED = 1024
+"""Endpoints that left and may come back, whose times are remembered."""
+
+
 class VirtualTimes:
     """One band's."""
 
-    __slots__ = ("_times", "latest", "latest_at", "lifetime")
+    __slots__ = ("_parted", "_times", "latest", "latest_at", "lifetime")
 
     latest: float
     latest_at: Endpoint | None
@@ -31,6 +35,7 @@ class VirtualTimes:
 
     def __init__(self) -> None:
         self._times: dict[Endpoint, float] = {}
+        self._parted: dict[tuple[str, str], float] = {}
         self.latest = 0.0
         self.latest_at = None
         self.lifetime = 0
@@ -53,15 +58,26 @@ class VirtualTimes:
             self.latest_at = endpoint
 
     def endpoints_changed(self, *, joined: Iterable[Endpoint], left: Iterable[Endpoint]) -> None:
-        """Endpoints that join start at the latest time; those that left are forgotten."""
+        """Endpoints that join start at the latest time; one that comes back goes on where it was."""
         for endpoint in left:
-            self._times.pop(endpoint, None)
-        if self.latest:
-            self._times.update(dict.fromkeys(joined, self.latest))
+            time = self._times.pop(endpoint, None)
+            if time is not None:
+                self._parted[endpoint.spec.key] = time
+                if len(self._parted) > _MOST_PARTED:
+                    del self._parted[next(iter(self._parted))]
+        if self.latest_at is not None and self.latest_at not in self._times and self._times:
+            # Nobody is to wait for times that were reached where nobody can be served any more.
+            self.latest_at = max(self._times, key=self.of)
+            self.latest = self.of(self.latest_at)
+        for endpoint in joined:
+            time = self._parted.pop(endpoint.spec.key, self.latest)
+            if time:
+                self._times[endpoint] = time
 
     def reset(self) -> None:
         """The band is empty: all start anew."""
         self._times.clear()
+        self._parted.clear()
         self.latest = 0.0
         self.latest_at = None
         self.lifetime += 1

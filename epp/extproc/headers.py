@@ -45,6 +45,8 @@ POSITION: Final = "x-llm-d-flow-position"
 """On responses: how many queued requests were there before it when it came."""
 BLOCKED_BY: Final = "x-llm-d-flow-blocked-by"
 """On responses: why the request could not go at once."""
+FLOW_REQUEST_ID: Final = "x-llm-d-flow-request-id"
+"""On responses: the picker's number for the request, by which its story can be asked for."""
 DROPPED_REASON: Final = "x-llm-d-request-dropped-reason"
 
 TEST_SELECTION: Final = "test-epp-endpoint-selection"
@@ -54,7 +56,7 @@ TEST_SERVED: Final = "x-conformance-test-served-endpoint"
 NOT_TOLD: Final = "fail: the gateway did not say which endpoint served"
 """There, if the gateway gives none: what we chose would prove nothing of the gateway."""
 
-_ACCOUNTS: Final = frozenset({QUEUE_DURATION, PRIORITY, POSITION, BLOCKED_BY})
+_ACCOUNTS: Final = frozenset({QUEUE_DURATION, PRIORITY, POSITION, BLOCKED_BY, FLOW_REQUEST_ID})
 """What responses tell of the queue. Only we may say that."""
 _CONTROL: Final = frozenset({*OBJECTIVE, *FAIRNESS_ID, *TTL, *SLO, *MODEL_REWRITE, SUBSET, *_ACCOUNTS})
 _REQUEST_HEADERS: Final = _CONTROL | {PATH, REQUEST_ID, CONTENT_LENGTH, CONTENT_TYPE, TEST_SELECTION}
@@ -142,6 +144,8 @@ def account_of(waited_s: float, explanation: Explanation | None) -> dict[str, st
     if explanation is not None:
         account[PRIORITY] = str(explanation.priority)
         account[POSITION] = str(explanation.position)
+        if explanation.request_id:
+            account[FLOW_REQUEST_ID] = str(explanation.request_id)
         if explanation.blocked_by:
             account[BLOCKED_BY] = explanation.blocked_by
     return account

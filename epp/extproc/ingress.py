@@ -61,6 +61,8 @@ class Explanation(NamedTuple):
     """How many queued requests of its own and of higher priorities were there before it; 0 if it never waited."""
     blocked_by: str
     """Why it could not go at once; '' if it could."""
+    request_id: int = 0
+    """The picker's own number for it, by which it can be asked about; 0 if it has none."""
 
 
 class Refusal(NamedTuple):

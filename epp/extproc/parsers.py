@@ -28,6 +28,8 @@ PASSTHROUGH_PARSER: Final = "passthrough-parser"
 
 _LARGEST_CAP = 2**31 - 1
 """A cap on output above this is no cap, and must not blow up a charge."""
+_LONGEST_MODEL = 1024
+"""As in a header. Names are remembered long after their requests, so a client must not choose how much that takes."""
 _NOTHING: Final = Raw(b"")
 
 
@@ -135,6 +137,8 @@ class OpenAIParser:
         if not _filled(getattr(fields, call.required), call.required_form):
             raise Malformed(call.complaint)
         model = _string(fields.model)
+        if len(model) > _LONGEST_MODEL:
+            raise Malformed(f"the model's name has {len(model)} characters: {_LONGEST_MODEL} at most")
         return ParsedRequest(
             model,
             bytes(fields.stream) == b"true",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 import grpc
 import grpc.aio
 import msgspec
+from google.protobuf.message import DecodeError
 
 from epp.core.questions import BadQuestionError, Question, Topic
 from epp.introspect.wire import introspection_pb2 as wire
@@ -113,9 +114,9 @@ class IntrospectionServer:
             self._server = None
 
     def _answering(self, method: _Method) -> _Behaviour:
-        async def answer(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
+        async def answer(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
             try:
-                said = self._ask(method.topic, question_of(request))
+                said = self._ask(method.topic, question_of(_read(method, request)))
             except BadQuestionError as error:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
             return await _written(said, method.response())
@@ -124,15 +125,23 @@ class IntrospectionServer:
 
 
 if TYPE_CHECKING:
-    _Behaviour = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Awaitable[Message]]
+    _Behaviour = Callable[[bytes, grpc.aio.ServicerContext[Any, Any]], Awaitable[Message]]
 
 
 def _handler(method: _Method, behaviour: _Behaviour) -> grpc.RpcMethodHandler:
     return grpc.unary_unary_rpc_method_handler(
         behaviour,
-        request_deserializer=method.request.FromString,
         response_serializer=method.response.SerializeToString,
     )
+
+
+def _read(method: _Method, request: bytes) -> Message:
+    """The request. Read here and not by grpc, which would call bytes that are none an unknown error."""
+    try:
+        return method.request.FromString(request)
+    except DecodeError:
+        remedy = f"is no message of this call: {len(request)} bytes that protos/introspection.proto doesn't describe"
+        raise BadQuestionError("request", "", remedy) from None
 
 
 def question_of(request: Message) -> Question:

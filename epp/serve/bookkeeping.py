@@ -6,11 +6,12 @@ out. No prompt and no header value is ever logged, but the names that operators 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 from epp.extproc.ingress import ResponseOutcome
-from epp.observe.labels import RequestLabels, clean
+from epp.observe.labels import RequestLabels
 from epp.observe.outcomes import ResponseEnd
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from epp.observe.logs import RateLimitedLog
     from epp.observe.meter import RequestMeter
     from epp.observe.metrics import Metrics
+
+
+_KUBERNETES_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+"""Only what could be an objective's name is ever shown of a header that names one."""
 
 
 @dataclass(slots=True, eq=False)
@@ -115,7 +120,9 @@ class Bookkeeping:
         self._log.warning(
             "a request names an objective that this pool doesn't have: it gets priority 0",
             key="unknown objective",
-            objective=clean(facts.objective),
+            objective=facts.objective
+            if _KUBERNETES_NAME.fullmatch(facts.objective)
+            else "(not a Kubernetes name)",
         )
 
     def answer_failed(self, ticket: Ticket) -> None:

@@ -53,6 +53,10 @@ _EVICTED_RETRY_AFTER_S = 1
 class Witness(Protocol):
     """Somebody who looks on. Must not fail, and must not take long."""
 
+    @property
+    def wants_first_bytes(self) -> bool:
+        """Whether `FirstByte` is worth feeding for its sake, whatever the core's policy makes of it."""
+
     def hears(self, event: Event, now: float) -> None:
         """The core is about to be told of `event`."""
 
@@ -155,7 +159,11 @@ class Director:
 
     def first_byte(self, request_id: int) -> None:
         """A dispatched request's response has begun."""
-        if self._settings.policy.wants_first_bytes and request_id in self._tickets:
+        witness = self._witness
+        is_wanted = self._settings.policy.wants_first_bytes or (
+            witness is not None and witness.wants_first_bytes
+        )
+        if is_wanted and request_id in self._tickets:
             self.feed(FirstByte(request_id))
 
     def ended(self, request_id: int, response: ResponseFacts) -> None:
@@ -237,7 +245,7 @@ class Director:
         if ticket is None:
             return  # it went away while this was decided, and the core hears of that next
         self._books.dispatched(ticket, action.waited_s)
-        ticket.explanation = self._explanation(ticket, action.entry)
+        ticket.explanation = self._explanation(ticket, action.entry, action.request_id)
         try:
             ticket.answer.dispatched(
                 action.endpoint.address, action.waited_s, ticket.explanation, headers=self._headers(ticket)
@@ -255,7 +263,7 @@ class Director:
             action.retry_after_s,
             "",
             action.waited_s,
-            self._explanation(ticket, action.entry),
+            self._explanation(ticket, action.entry, action.request_id),
         )
         self._books.refused(ticket, refusal)
         try:
@@ -289,12 +297,12 @@ class Director:
             return HeadersPass.AT_ONCE
         return HeadersPass.WITH_BODY
 
-    def _explanation(self, ticket: Ticket, entry: Entry | None) -> Explanation | None:
+    def _explanation(self, ticket: Ticket, entry: Entry | None, request_id: int) -> Explanation | None:
         if self._settings.explain is ExplainHeaders.OFF:
             return None
         if entry is None:
-            return Explanation(ticket.priority, 0, "")
-        return Explanation(ticket.priority, entry.position, entry.blocked_by.value)
+            return Explanation(ticket.priority, 0, "", request_id)
+        return Explanation(ticket.priority, entry.position, entry.blocked_by.value, request_id)
 
     def _wake_at(self, at_s: float) -> None:
         """Set the timer. One that goes off too early costs a `Tick`, so a later time leaves it alone."""

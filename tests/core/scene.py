@@ -200,7 +200,7 @@ class Scene:
     def is_at_cap(self, priority: int, flow: str) -> bool:
         """Whether as many of a flow's requests run as may."""
         most = self.rules(priority).flow_max_in_flight
-        return most is not None and self.in_flight(priority, flow) >= most
+        return most is not None and self.in_flight(priority, flow) >= most and flow != OVERFLOW
 
     def is_held(self, waiting: Waiting) -> bool:
         """Whether its own flow's cap keeps it from being dispatched."""

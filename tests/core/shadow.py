@@ -28,8 +28,8 @@ from epp.core.events import (
 from epp.core.eviction import Begun
 from tests.core import naive
 from tests.core.naive import Site, Waiting
-from tests.core.scene import Dispatched, Scene, lane_of
-from tests.core.tags import settle, undo
+from tests.core.scene import OVERFLOW, Dispatched, Scene, lane_of
+from tests.core.tags import BandTags, settle, undo
 
 if TYPE_CHECKING:
     from epp.core.endpoint import EndpointSpec
@@ -183,7 +183,8 @@ class Shadow(Scene):
 
     def _has_just_reached_its_cap(self, waiting: Waiting) -> bool:
         priority = waiting.request.priority
-        return self.in_flight(priority, waiting.flow) == self.rules(priority).flow_max_in_flight
+        most = self.rules(priority).flow_max_in_flight
+        return self.in_flight(priority, waiting.flow) == most and waiting.flow != OVERFLOW
 
     def _release(self, event: Ended | Cancelled | DeliveryFailed) -> None:
         held = self.running.get(event.request_id)
@@ -293,9 +294,13 @@ class Shadow(Scene):
         if rules.ordering != former.ordering:
             for waiting in mine:
                 waiting.order_key = naive.order_key(rules, waiting.view)
+        if rules.fairness != former.fairness:
+            self.tags[priority] = BandTags()
+            for waiting in sorted(mine, key=lambda each: each.view.sequence):
+                self.tags[priority].queue(waiting.flow, waiting.lane, self.pool.values(), lambda _: 1.0)
         most = former.flow_max_in_flight
         for flow in dict.fromkeys(waiting.flow for waiting in mine):
-            was_held = most is not None and self.in_flight(priority, flow) >= most
+            was_held = most is not None and self.in_flight(priority, flow) >= most and flow != OVERFLOW
             is_held = self.is_at_cap(priority, flow)
             tags = self.tags[priority]
             if was_held and not is_held:

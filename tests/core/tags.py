@@ -106,6 +106,8 @@ class BandTags:
     lanes: dict[LaneKey, list[Site]] = field(default_factory=dict)
     """The endpoints that each restricted lane may use."""
     virtual: dict[Site, float] = field(default_factory=dict)
+    parted: dict[tuple[str, str], float] = field(default_factory=dict)
+    """What virtual time was on endpoints that left."""
     latest: float = 0.0
     latest_at: Site | None = None
 
@@ -190,11 +192,16 @@ class BandTags:
         return charge
 
     def enlist(self, *, joined: list[Site], left: list[Site], described: list[Site]) -> None:
-        """Endpoints that join start at the latest virtual time of all."""
+        """Endpoints that join start at the latest virtual time of all, those that come back where they were."""
         for site in left:
-            self.virtual.pop(site, None)
-        if self.latest:
-            self.virtual.update((site, self.latest) for site in joined)
+            if site in self.virtual:
+                self.parted[site.spec.key] = self.virtual.pop(site)
+        if self.latest_at is not None and self.latest_at not in self.virtual and self.virtual:
+            self.latest_at, self.latest = max(self.virtual.items(), key=lambda entry: entry[1])
+        for site in joined:
+            time = self.parted.pop(site.spec.key, self.latest)
+            if time:
+                self.virtual[site] = time
         gone = [*left, *described]
         for lane, usable in self.lanes.items():
             stayed = [site for site in usable if site not in gone]

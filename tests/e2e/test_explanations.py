@@ -31,8 +31,9 @@ async def test_responses_and_refusals_explain_themselves(
         standard, batch = await ask_in_turn(it, {"name": "standard"}, {"name": "batch", "objective": "batch"})
         expired = await ask(it, "hurried", "batch", x_llm_d_inference_ttl="100ms")
         it.server.let_go(3)
-        assert (await first).account == {"priority": "10", "position": "0"}
+        assert (await first).account == {"priority": "10", "position": "0", "request-id": "1"}
         waited = [(await each).account for each in (standard, batch)]
+        assert [account.pop("request-id") for account in waited] == ["2", "3"]
         assert all(int(account.pop("queue-duration-ms")) > 0 for account in waited)
         assert waited == [
             {"priority": "0", "position": "0", "blocked-by": "no_room"},

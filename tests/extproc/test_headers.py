@@ -212,10 +212,11 @@ def test_a_client_is_told_of_waits_and_where_asked_to_of_reasons() -> None:
         "x-llm-d-flow-priority": "0",
         "x-llm-d-flow-position": "0",
     }
-    assert headers.account_of(0.25, Explanation(10, 3, "same_band")) == {
+    assert headers.account_of(0.25, Explanation(10, 3, "same_band", 4711)) == {
         "x-llm-d-flow-queue-duration-ms": "250",
         "x-llm-d-flow-priority": "10",
         "x-llm-d-flow-position": "3",
+        "x-llm-d-flow-request-id": "4711",
         "x-llm-d-flow-blocked-by": "same_band",
     }
 

@@ -191,3 +191,16 @@ def test_unknown_parsers_are_an_error(names: tuple[str, ...]) -> None:
     """A list without parsers, or with one that doesn't exist, is refused with the names that do."""
     with pytest.raises(ValueError, match="passthrough-parser"):
         Parsers(names)
+
+
+def test_a_models_name_is_no_place_to_keep_things() -> None:
+    """A name of a megabyte is refused before anybody remembers it; 1,024 characters are a name."""
+    parser = Parsers(["openai-parser"]).choose("/v1/completions")
+
+    def parse(length: int) -> ParsedRequest:
+        body = json.dumps({"model": "m" * length, "prompt": "x"}).encode()
+        return parser.parse("/v1/completions", "application/json", body)
+
+    assert len(parse(1024).model) == 1024
+    with pytest.raises(Malformed, match="1000000 characters: 1024 at most"):
+        parse(1_000_000)

@@ -403,6 +403,33 @@ async def test_first_bytes_are_told_only_to_who_wants_them(policy: FlowControlPo
     assert [type(event) for event in bench.controller.events].count(FirstByte) == told
 
 
+class Onlooker:
+    """A witness that wants what it is told to want."""
+
+    def __init__(self, *, wants_first_bytes: bool) -> None:
+        self.wants_first_bytes = wants_first_bytes
+        self.heard: list[Event] = []
+
+    def hears(self, event: Event, now: float) -> None:
+        del now
+        self.heard.append(event)
+
+    def decided(self, event: Event, actions: list[Action], now: float) -> None:
+        """It has heard of it."""
+
+
+@pytest.mark.parametrize("wanted", [False, True])
+async def test_first_bytes_are_told_if_who_looks_on_wants_them(bench: Bench, wanted: bool) -> None:
+    """A policy that is only tried out may go by them where the live one doesn't."""
+    onlooker = Onlooker(wants_first_bytes=wanted)
+    bench.director._witness = onlooker
+    request_id, _ = bench.submit()
+    bench.director.first_byte(request_id)
+    assert (FirstByte(request_id) in onlooker.heard) is wanted
+    bench.end(request_id)
+    assert bench.state() == (0, 0)
+
+
 @pytest.mark.parametrize(("policy", "begun"), [(POLICY, Begun.SPARED), (EVICTING, Begun.EVICTED)])
 async def test_an_eviction_goes_to_its_conversation(policy: FlowControlPolicy, begun: Begun) -> None:
     """It says why, when to come back, and what holds for responses that have begun; the end comes from there."""
@@ -487,11 +514,11 @@ async def test_decisions_are_explained_only_if_asked_for() -> None:
     _, refused = bench.submit(eligibility=Subset.of(["10.9.9.9:80"]), objective="premium")
     bench.controller.entry = None
     last_id, at_once = bench.submit(need=0)
-    assert (silent.explanation, refused.explanation) == (None, Explanation(10, 3, "no_room"))
-    assert at_once.explanation == Explanation(0, 0, "")
+    assert (silent.explanation, refused.explanation) == (None, Explanation(10, 3, "no_room", 2))
+    assert at_once.explanation == Explanation(0, 0, "", last_id)
     at_once.explanation = None
     bench.evict(last_id)
-    assert at_once.explanation == Explanation(0, 0, "")
+    assert at_once.explanation == Explanation(0, 0, "", last_id)
 
 
 async def test_adopted_settings_hold_for_the_core_too(bench: Bench) -> None:
