@@ -227,13 +227,13 @@ class Decoder:
         return Arrived(
             int(data[2]),
             int(data[3]),
-            data[4],
+            _text(data[4]),
             int(data[5]),
             int(data[6]),
             _eligibility(data[7]),
             data[8],
             None,
-            data[9],
+            _text(data[9]),
             int(data[10]),
             data[11],
             data[12],
@@ -254,6 +254,12 @@ class Decoder:
         # What is new comes first: among themselves the new ones have the order in which the core took them in.
         old = [spec for key, spec in self._listed.items() if key not in fresh]
         return EndpointsChanged((*fresh.values(), *old))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no name")
+    return value
 
 
 def _eligibility(data: list[Any] | bool) -> Eligibility:

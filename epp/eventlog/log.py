@@ -4,8 +4,9 @@ Rules of this file:
 
 - A segment can be replayed by itself: it starts with what the policy was built from and a snapshot of the controller,
   and the choice of endpoints starts anew with the segment's seed, here and in the replay.
-- Taking a snapshot holds the picker up, so a full segment waits with it while much is queued, and ends without a
-  successor if that doesn't pass: losing events is better than holding requests up.
+- Taking a snapshot holds the picker up, so a full segment waits with it while the controller holds much, and ends
+  without a successor if that doesn't pass: losing events is better than holding requests up. After a failure none is
+  taken before there is a file for it.
 - Whatever can't be written is counted, said once, and tried again. A gap ends the segment: what comes after it would
   mean something else.
 """
@@ -26,7 +27,7 @@ from epp.eventlog.codec import Encoder
 from epp.eventlog.digest import DecisionDigest
 from epp.eventlog.header import FORMAT, Header
 from epp.eventlog.pseudonyms import Pseudonyms
-from epp.eventlog.recipe import fingerprint
+from epp.eventlog.recipe import disguised, fingerprint
 from epp.eventlog.spool import Spool
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ _BUFFER_BYTES = 64 * 1024
 _FLUSH_S = 1.0
 _CHECKPOINT_EVENTS = 1000
 _SALT_BYTES = 16
+_FLOWS_PER_REQUEST = 2
+"""A flow takes no less than a request in a snapshot, but flows are there for long: a log that waits for them waits
+for ever."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +59,8 @@ class EventLogSettings:
     keep: int = 8
     """Finished segments that are kept, besides the live one."""
     snapshot_below: int = 500
-    """A new segment waits while more requests than this are queued."""
+    """A new segment waits while a snapshot would hold more than this: requests, queued or running, and flows in
+    proportion to what they take."""
     patience: int = 4
     """To how many times its size a segment may grow while the next one waits."""
     pending_bytes: int = 32 * 1024 * 1024
@@ -110,23 +115,27 @@ class EventLog:
     ) -> None:
         self._settings = settings
         self._controller = controller
-        self._recipe = recipe
-        self._next_recipe = recipe
         self._warn = warn
         self._chance = chance
         self._wall_clock = wall_clock
         self._spool = spool or Spool(settings.path, keep=settings.keep)
         self._salt = chance(_SALT_BYTES)
+        self._recipe = self._next_recipe = self._disguised(recipe)
         self._label_keys: set[str] = set()
         self._encoder: Encoder | None = None
         self._digest = DecisionDigest()
         self._next_checkpoint = 0
         self._buffer: list[bytes] = []
         self._buffered_bytes = 0
+        self._buffered_events = 0
         self._segment_bytes = 0
         self._flushed_s = 0.0
         self._retry_at_s = 0.0
         self._complained = False
+        self._opening = False
+        """A file was asked for, and nothing was written to it."""
+        self._doubtful = False
+        """The attempt before this one failed."""
         self._closed = False
         self._segment = 0
         self._events = 0
@@ -151,14 +160,14 @@ class EventLog:
 
     def reloaded(self, recipe: Recipe) -> None:
         """What the policy of the next `PolicyChanged` was built from."""
-        self._next_recipe = recipe
+        self._next_recipe = self._disguised(recipe)
 
     def statistics(self) -> EventLogStatistics:
         """A snapshot."""
         spool = self._spool.statistics()
         return EventLogStatistics(
-            events=self._events,
-            lost_events=self._lost,
+            events=self._events - spool.lost_events,
+            lost_events=self._lost + spool.lost_events,
             bytes=spool.written_bytes,
             pending_bytes=spool.pending_bytes + self._buffered_bytes,
             segments=spool.segments,
@@ -167,11 +176,15 @@ class EventLog:
         )
 
     def close(self) -> None:
-        """End the segment; returns when it is written. What is recorded from then on is lost."""
+        """End the segment; returns when it is written, or when the disk takes too long. What comes then is lost."""
         if not self._closed:
             self._closed = True
             self._end(self._flushed_s)
             self._spool.close()
+            if left := self._spool.pending_bytes:
+                self._warn(
+                    f"--event-log {self._settings.path}: the last {left} bytes were not written in time"
+                )
 
     # -------------------------------------------------------------------------- inside
 
@@ -190,6 +203,7 @@ class EventLog:
             self._flush(now)
         self._put(encoder.event(event, now, recipe=self._next_recipe))
         self._events += 1
+        self._buffered_events += 1
         if self._buffered_bytes >= _BUFFER_BYTES:
             self._flush(now)
 
@@ -206,12 +220,29 @@ class EventLog:
             if not self._is_calm() and self._segment_bytes < full * self._settings.patience:
                 return self._encoder
             self._end(now)
-        if now >= self._retry_at_s and not self._closed and self._is_calm():
+            if not self._is_calm():
+                limit = self._settings.snapshot_below
+                self._complain(f"a segment can't begin while more than {limit} requests and flows are held")
+        if now >= self._retry_at_s and not self._closed and self._is_calm() and self._has_file(now):
             self._begin(now)
         return self._encoder
 
+    def _has_file(self, now: float) -> bool:
+        """Whether there is a file to begin a segment in, or is going to be one as far as anybody knows."""
+        if not self._opening:
+            self._spool.begin()
+            self._opening = True
+        fault = self._trouble()
+        if fault is not None:
+            self._give_up(fault, now)
+            return False
+        return self._spool.is_open or not self._doubtful
+
     def _is_calm(self) -> bool:
-        return self._controller.queued_requests <= self._settings.snapshot_below
+        controller = self._controller
+        load = controller.queued_requests + controller.running_requests
+        limit = self._settings.snapshot_below
+        return load <= limit and load + controller.known_flows // _FLOWS_PER_REQUEST <= limit
 
     def _trouble(self) -> str | None:
         pending = self._spool.pending_bytes
@@ -220,16 +251,18 @@ class EventLog:
         return self._spool.fault
 
     def _give_up(self, fault: str, now: float) -> None:
-        self._buffer.clear()
-        self._buffered_bytes = 0
+        self._lost += self._buffered_events
+        self._events -= self._buffered_events
+        self._forget_buffer()
         self._encoder = None
+        self._opening, self._doubtful = False, True
         self._retry_at_s = now + self._settings.retry_s
+        self._complain(f"{fault}; writing is tried again every {self._settings.retry_s:g}s")
+
+    def _complain(self, fault: str) -> None:
         if not self._complained:
             self._complained = True
-            path, again_s = self._settings.path, self._settings.retry_s
-            self._warn(
-                f"--event-log {path}: {fault}; events are lost, and writing is tried again every {again_s:g}s"
-            )
+            self._warn(f"--event-log {self._settings.path}: events are lost: {fault}")
 
     def _begin(self, now: float) -> None:
         controller = self._controller
@@ -258,7 +291,7 @@ class EventLog:
         self._next_checkpoint = _CHECKPOINT_EVENTS
         self._segment_bytes = 0
         self._flushed_s = now
-        self._spool.begin()
+        self._opening = self._doubtful = False
         self._put(msgspec.json.encode(header))
         self._flush(now)
         self._spool.append_json(snapshot)
@@ -278,9 +311,15 @@ class EventLog:
         self._flushed_s = now
         if self._buffer:
             self._buffer.append(b"")
-            self._spool.append(b"\n".join(self._buffer))
-            self._buffer.clear()
-            self._buffered_bytes = 0
+            self._spool.append(b"\n".join(self._buffer), events=self._buffered_events)
+            self._forget_buffer()
+
+    def _forget_buffer(self) -> None:
+        self._buffer.clear()
+        self._buffered_bytes = self._buffered_events = 0
+
+    def _disguised(self, recipe: Recipe) -> Recipe:
+        return disguised(recipe, Pseudonyms(self._salt))
 
     def _learn_labels(self, policy: FlowControlPolicy) -> None:
         """Labels that limits go by are written from here on; what is known of endpoints has to be written anew."""

@@ -1,23 +1,24 @@
 """Reading a log back: its segments in order, each with its header, its snapshot and its events.
 
-A process that was killed leaves a last line that is cut off; that is reported and ignored. Anything else that is wrong
-is an error that names the file and the line.
+A process that was killed leaves a last line that is cut off, or a segment that ends before its snapshot; that is
+reported and ignored. Anything else that is wrong is an error that names the file and the line.
 """
 
 from __future__ import annotations
 
 import gzip
 import zlib
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from epp.eventlog.codec import Decoder, LineError
 from epp.eventlog.header import FORMAT, Header
+from epp.eventlog.place import opened
 from epp.eventlog.spool import rotated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from epp.eventlog.codec import Recorded, Truth
@@ -28,11 +29,18 @@ class LogError(Exception):
     """The log can't be read; the message says where and why."""
 
 
+class TornError(LogError):
+    """A segment ends before anything in it can be decided."""
+
+
 class Segment:
     """One file of a log. Iterate over it once for its events and checkpoints."""
 
     def __init__(self, path: Path) -> None:
+        """Raises LogError."""
         self.path = path
+        self.line = 0
+        """The last one that was read."""
         self.torn: str | None = None
         """What is missing at its end, known after the iteration."""
         self._lines = self._read()
@@ -42,19 +50,22 @@ class Segment:
     def __iter__(self) -> Iterator[Recorded | Checkpoint | Truth]:
         """Events and checkpoints in order. Raises LogError."""
         decoder = Decoder()
-        for number, line in self._lines:
+        for line in self._lines:
             try:
                 yield decoder.line(line)
             except LineError as error:
-                raise LogError(f"{self.path}:{number}: {error}") from error
+                raise LogError(f"{self.path}:{self.line}: {error}") from error
 
     def _header(self) -> Header:
         line = next(self._lines, None)
         if line is None:
+            if self.torn:
+                raise TornError(self.torn)
             raise LogError(f"{self.path}: is empty; is it an event log?")
         try:
-            header = msgspec.json.decode(line[1], type=Header)
-        except msgspec.MsgspecError as error:
+            header = msgspec.json.decode(line, type=Header)
+            bytes.fromhex(header.salt)
+        except (msgspec.MsgspecError, ValueError) as error:
             raise LogError(f"{self.path}:1: is not the beginning of an event log: {error}") from error
         if header.format != FORMAT:
             raise LogError(
@@ -66,40 +77,51 @@ class Segment:
     def _snapshot(self) -> dict[str, Any]:
         line = next(self._lines, None)
         if line is None:
-            raise LogError(f"{self.path}: ends before the snapshot it begins with")
+            raise TornError(
+                f"{self.path}: ends before the snapshot it begins with, so there is nothing to decide in it"
+            )
         try:
-            return msgspec.json.decode(line[1], type=dict[str, Any])
-        except msgspec.MsgspecError as error:
+            return msgspec.json.decode(line, type=dict[str, Any])
+        except (msgspec.MsgspecError, ValueError) as error:
             raise LogError(f"{self.path}:2: is no snapshot: {error}") from error
 
-    def _read(self) -> Iterator[tuple[int, bytes]]:
-        """Complete lines with their numbers."""
-        number = 0
+    def _read(self) -> Iterator[bytes]:
+        """Complete lines."""
         try:
-            with _opened(self.path) as file:
-                for number, line in enumerate(file, 1):
+            with opened(self.path) as file:
+                for line in file:
+                    self.line += 1
                     if not line.endswith(b"\n"):
-                        self.torn = f"{self.path}:{number}: the last line is cut off and was ignored"
+                        self.torn = f"{self.path}:{self.line}: the last line is cut off and was ignored"
                         return
-                    yield number, line
+                    yield line
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            self.torn = f"{self.path}:{number}: the rest of the file is missing or damaged: {error}"
+            self.torn = f"{self.path}:{self.line}: the rest of the file is missing or damaged: {error}"
         except OSError as error:
             raise LogError(f"{self.path}: can't be read: {error.strerror or error}") from error
 
 
-def segments(path: Path) -> Iterator[Segment]:
-    """The segments of a log, oldest first; of one finished segment, only itself. Raises LogError."""
+def segments(path: Path, *, skipped: Callable[[str], None]) -> Iterator[Segment]:
+    """The segments of a log, oldest first; of one finished segment, only itself. Raises LogError.
+
+    `skipped` is told of those with nothing in them to decide; a log of nothing else can't be read.
+    """
+    path = path.resolve() if path.is_symlink() else path  # a log is where its live file really is
     files = [each for _, each in rotated(path)]
     if path.exists() and (path.stat().st_size or not files):
         files.append(path)
     if not files:
         raise LogError(f"{path}: there is no such file, and no finished segment of it")
+    torn: TornError | None = None
+    is_whole = False
     for each in files:
-        yield Segment(each)
-
-
-def _opened(path: Path) -> IO[bytes]:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rb")  # type: ignore[return-value]  # a GzipFile does all that is asked of it
-    return path.open("rb")
+        try:
+            segment = Segment(each)
+        except TornError as error:
+            torn = error
+            skipped(f"{error} (skipped)")
+            continue
+        is_whole = True
+        yield segment
+    if torn is not None and not is_whole:
+        raise torn

@@ -153,8 +153,8 @@ SHADOW_DECISIONS = counter(
 )
 SHADOW_WAITS = gauge(
     "epp_shadow_wait_difference_seconds",
-    "Sum over requests that both sent of what they would have waited with a shadow policy, less what they waited: "
-    "as it falls, the shadow is the better one.",
+    "Sum over requests that both sent of what they would have waited with a shadow policy, less what they waited. "
+    "A policy that refuses more sends the rest sooner: look at the decisions first.",
 )
 
 

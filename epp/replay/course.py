@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from epp.core.actions import Dispatch, Refuse
+from epp.core.actions import Dispatch, Evict, Refuse
 from epp.core.events import Arrived, Cancelled, DeliveryFailed, Ended, FirstByte
 from epp.whatif.service import BYTES_PER_TOKEN, DEFAULT_OUTPUT_TOKENS
 
@@ -21,6 +21,7 @@ class Fate:
     __slots__ = (
         "arrived",
         "arrived_s",
+        "cut_off",
         "dispatched_s",
         "ended_s",
         "entry",
@@ -43,6 +44,8 @@ class Fate:
         self.key: tuple[str, str] = ("", "")
         self.first_byte_s: float | None = None
         self.ended_s: float | None = None
+        self.cut_off = False
+        """Its run was evicted, so how long it would have run is unknown."""
         self.input_tokens = arrived.input_tokens or arrived.body_bytes // BYTES_PER_TOKEN
         limit = arrived.max_output_tokens
         self.output_tokens = DEFAULT_OUTPUT_TOKENS if limit is None else min(limit, DEFAULT_OUTPUT_TOKENS)
@@ -52,7 +55,7 @@ class Fate:
 
     @property
     def tokens(self) -> int:
-        """What it took, or would take by what its arrival says; at least 1."""
+        """What it took, or would take by what its arrival says, as of one that was cut off; at least 1."""
         return max(1, self.input_tokens + self.output_tokens)
 
     @property
@@ -87,19 +90,27 @@ class Course:
                 self._ended(event, now)
             case FirstByte(request_id):
                 fate = self.fates.get(request_id)
-                if fate is not None:
-                    fate.first_byte_s = now
+                if fate is not None and fate.ended_s is None:
+                    # One that was to be evicted, and begins nevertheless, was spared.
+                    fate.first_byte_s, fate.cut_off = now, False
             case Cancelled() | DeliveryFailed():
                 self._gone(event, now)
             case _:
                 pass
         for action in actions:
-            if isinstance(action, Dispatch):
-                self._dispatched(action, now)
-            elif isinstance(action, Refuse):
-                fate = self.fates.get(action.request_id)
-                if fate is not None:
-                    fate.refused, fate.waited_s, fate.entry = action.reason, action.waited_s, action.entry
+            self._done(action, now)
+
+    def _done(self, action: Action, now: float) -> None:
+        if isinstance(action, Dispatch):
+            self._dispatched(action, now)
+        elif isinstance(action, Refuse):
+            fate = self.fates.get(action.request_id)
+            if fate is not None:
+                fate.refused, fate.waited_s, fate.entry = action.reason, action.waited_s, action.entry
+        elif isinstance(action, Evict):
+            fate = self.fates.get(action.request_id)
+            if fate is not None:
+                fate.cut_off = True
 
     def _dispatched(self, action: Dispatch, now: float) -> None:
         fate = self.fates.get(action.request_id)
@@ -113,6 +124,8 @@ class Course:
         if fate is None or fate.dispatched_s is None or fate.ended_s is not None:
             return
         self._end(fate, now)
+        if fate.cut_off:
+            return
         if event.input_tokens is not None:
             fate.input_tokens = event.input_tokens
         if event.output_tokens is not None:

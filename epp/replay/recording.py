@@ -71,10 +71,11 @@ def decide_again(path: Path) -> Recording:
     """Go through the log. Raises LogError."""
     recording: Recording | None = None
     before: tuple[Header, int] | None = None
-    for segment in segments(path):
+    notes: list[str] = []
+    for segment in segments(path, skipped=notes.append):
         header = segment.header
         if recording is None or before is None:
-            recording = Recording(header, segment.snapshot)
+            recording = Recording(header, segment.snapshot, notes=notes)
         elif not _follows(*before, header):
             recording.notes.append(
                 f"{segment.path}: events before it are missing, so what-if comparisons begin with it"
@@ -83,7 +84,13 @@ def decide_again(path: Path) -> Recording:
             recording.timeline.clear()
             recording.truths.clear()
             recording.course = Course()
-        before = header, _decide_segment(recording, segment)
+        try:
+            before = header, _decide_segment(recording, segment)
+        except LogError:
+            raise
+        except Exception as error:  # whatever a log says that no picker ever wrote
+            what = f"{type(error).__name__}: {error}"
+            raise LogError(f"{segment.path}:{segment.line}: can't be decided again: {what}") from error
         if recording.difference is not None:
             break
     assert recording is not None  # `segments` raises if there is none

@@ -1,9 +1,9 @@
 """What another configuration would have made of a recording: the same arrivals, in virtual time.
 
 Arrivals, clients that gave up, endpoints and objectives are as recorded. What follows from decisions follows from those
-taken here: a request runs as long as it ran in the recording, or, if it never ran there, as long as its tokens make
-likely; engines say what they said, with the difference of what we have on them. Made-up traces come with their engines,
-which are simulated instead.
+taken here: a request runs as long as it ran in the recording, or, if it never ran there or was evicted, as long as its
+tokens make likely; engines say what they said, with the difference of what we have on them. Made-up traces come with
+their engines, which are simulated instead.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ class RecordedService:
         self._rates = ServiceRates()
         self._world: World | None = None
         for fate in self._fates.values():
-            if fate.dispatched_s is not None and fate.ended_s is not None and not fate.undelivered:
+            is_whole = not fate.undelivered and not fate.cut_off
+            if is_whole and fate.dispatched_s is not None and fate.ended_s is not None:
                 self._rates.learn(fate.key, fate.tokens, fate.ended_s - fate.dispatched_s)
 
     def attach(self, world: World, begun_s: float) -> None:
@@ -115,6 +116,8 @@ class RecordedService:
         elif fate.ended_s is None:
             likely_s = self._rates.run_s(action.endpoint.key, fate.tokens)
             run_s = max(likely_s, self._until_s - fate.dispatched_s)
+        elif fate.cut_off:
+            run_s = self._rates.run_s(action.endpoint.key, fate.tokens)
         else:
             run_s = fate.ended_s - fate.dispatched_s
         if self._first_bytes:

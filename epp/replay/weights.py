@@ -7,6 +7,7 @@ recording are pseudonyms, so exact ids can be found again and patterns can't.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from epp.eventlog.pseudonyms import Pseudonyms
@@ -29,23 +30,25 @@ class Tried(NamedTuple):
 
 
 class _Named:
-    """What a configuration says of tenants whose names may be pseudonyms."""
+    """What a configuration says of tenants, by the names that they have in the log."""
 
     def __init__(self, weights: Weights, salt: bytes) -> None:
         self._weights = weights
         self._is_clear = not salt
-        names = Pseudonyms(salt)
-        self._by_name = {names.name(each): weight for each, weight in weights.by_id.items()}
 
     def of(self, name: str, otherwise: float) -> float:
         """The weight of that tenant; `otherwise` if nothing is said of it."""
-        return self._weights.of(name, otherwise) if self._is_clear else self._by_name.get(name, otherwise)
+        if self._is_clear:
+            return self._weights.of(name, otherwise)
+        return self._weights.by_id.get(name, otherwise)
 
 
 def candidate(name: str, config: EndpointPickerConfig, header: Header) -> Tried:
     """The configuration, in the place where the recording was made."""
     salt = bytes.fromhex(header.salt)
     said, recorded = config.flow_control.weights, header.recipe.parsed().flow_control.weights
+    names = Pseudonyms(salt)
+    said = replace(said, by_id={names.name(each): weight for each, weight in said.by_id.items()})
     notes: tuple[str, ...] = ()
     policy = header.recipe.policy_of(config)
     if said == recorded:

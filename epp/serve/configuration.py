@@ -33,6 +33,7 @@ class Configuration:
         self._profile = _profile(settings)
         self.runtime = self.rebuild(config)
         self.config = config
+        self._first_text = config.text
 
     def rebuild(self, config: EndpointPickerConfig) -> Runtime:
         """What `config` comes to here."""
@@ -77,6 +78,8 @@ class Configuration:
         """From what somebody else can build the same policy."""
         return Recipe(
             config=self.config.text,
+            # A reload leaves the choice of endpoints as it was at the start.
+            profile_config=None if self.config.text == self._first_text else self._first_text,
             seed=SEED,
             refresh_interval_s=self._settings.refresh_metrics_interval_s,
             memory_limit_bytes=self._memory_bytes,

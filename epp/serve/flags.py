@@ -220,7 +220,7 @@ FLAGS: dict[Group, tuple[Flag, ...]] = {
             "event-log",
             Kind.PATH,
             "",
-            "record what flow control sees, for `epp replay`; no prompts, no names",
+            "record what flow control sees, for `epp replay`: sizes and times, tenants under pseudonyms, no prompts",
         ),
         Flag("event-log-size", Kind.QUANTITY, "64Mi", "bytes of a segment of it, before compression"),
         Flag("event-log-segments", Kind.INTEGER, "8", "finished segments that are kept"),

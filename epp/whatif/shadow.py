@@ -4,19 +4,23 @@ Rules of this file:
 
 - A shadow only listens. Whatever goes wrong in it ends it, and nothing else; it says why.
 - It knows no more than the live core at the same moment. A request that it sends earlier runs as long as its tokens
-  make likely, and once the live one has ended, as long as that ran.
-- Memory is bounded: by the requests that are open on either side, which are counted, and by the tenants that are told
-  apart, of which those with the smallest differences are forgotten.
+  make likely, and once the live one has ended, as long as that ran. A run that was evicted teaches nothing: it was cut
+  off, and how long it would have run stays unknown.
+- One event costs it a bounded number of decisions. What is due beyond that waits for the next event, and so do the
+  events that come meanwhile: it falls behind, and yet decides at the times at which things were due.
+- Memory is bounded: by the requests that are open on either side and the events that it is behind, which are counted,
+  and by the tenants that are told apart, of which those with the smallest differences are forgotten.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from heapq import nlargest
 from typing import TYPE_CHECKING, NamedTuple
 
 from epp.core import Controller
-from epp.core.actions import Dispatch, Refuse
+from epp.core.actions import Dispatch, Evict, Refuse
 from epp.core.events import (
     Arrived,
     Cancelled,
@@ -33,7 +37,7 @@ from epp.whatif.service import BYTES_PER_TOKEN, DEFAULT_OUTPUT_TOKENS, ServiceRa
 from epp.whatif.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from epp.core.actions import Action
     from epp.core.events import Event
@@ -43,6 +47,8 @@ _PATIENCE = 4.0
 """How many times its likely time a request runs here while the live one still runs."""
 _LOOK_AGAIN_S = 0.25
 """How often at most a request is looked at whose time is up."""
+_DECISIONS_AT_ONCE = 64
+"""As many as the live core takes at once."""
 
 
 class BandRegret(NamedTuple):
@@ -100,6 +106,8 @@ class _Open:
     __slots__ = (
         "flow",
         "live_at_s",
+        "live_cut_off",
+        "live_first_s",
         "live_key",
         "live_over",
         "live_refused",
@@ -118,7 +126,9 @@ class _Open:
         self.live_at_s: float | None = None
         self.live_waited_s = 0.0
         self.live_key: tuple[str, str] = ("", "")
+        self.live_first_s: float | None = None
         self.live_run_s: float | None = None
+        self.live_cut_off = False
         self.live_refused = False
         self.live_over = False
         self.shadow_at_s: float | None = None
@@ -127,8 +137,21 @@ class _Open:
         self.shadow_over = False
 
 
+class _Heard(NamedTuple):
+    """What happened to the live core, and what it did about it."""
+
+    event: Event
+    actions: tuple[Action, ...]
+    now: float
+
+
 class Shadow:
-    """One policy that is tried beside the live one. Give it every event and what the live core did about it."""
+    """One policy that is tried beside the live one. Give it every event and what the live core did about it.
+
+    `weight_of` says what the policy's own configuration makes of a tenant. Arrivals carry the weight that is in force,
+    in which an objective's own can't be told from the live configuration's: it holds for tenants of whom `weight_of`
+    says nothing, so those that only the live configuration names keep its weight here, too.
+    """
 
     def __init__(
         self,
@@ -136,17 +159,20 @@ class Shadow:
         policy: FlowControlPolicy,
         *,
         now: float,
+        weight_of: Callable[[str, float], float] | None = None,
         most_open: int = 100_000,
         most_flows: int = 1024,
         shown_flows: int = 10,
     ) -> None:
         self.name = name
         self._policy = policy
+        self._weight_of = weight_of
         self._world = World(Controller(policy, now=now), self)
         self._most_open = most_open
         self._most_flows = most_flows
         self._shown_flows = shown_flows
         self._rates = ServiceRates()
+        self._late: deque[_Heard] = deque()
         self._open: dict[int, _Open] = {}
         self._live_load: dict[tuple[str, str], int] = {}
         self._most_running: dict[tuple[str, str], int] = {}
@@ -155,18 +181,31 @@ class Shadow:
         self._events = 0
         self._dropped_because: str | None = None
 
+    @property
+    def wants_first_bytes(self) -> bool:
+        """Whether its policy makes anything of a `FirstByte`."""
+        return self._dropped_because is None and self._policy.wants_first_bytes
+
+    @property
+    def dropped_because(self) -> str | None:
+        """Why it has ended; None while it goes on."""
+        return self._dropped_because
+
     def observe(self, event: Event, actions: Iterable[Action], now: float) -> None:
         """The live core heard `event` and answered with `actions`. Never raises."""
         if self._dropped_because is not None:
             return
         try:
             self._events += 1
-            self._hear(event, now)
-            self._watch(actions, now)
+            heard = forgetful(event) if isinstance(event, Arrived) else event
+            self._late.append(_Heard(heard, tuple(actions), now))
+            self._catch_up()
         except Exception as error:
-            self._drop(f"{type(error).__name__}: {error}")
+            self._drop(_fault(error))
         if len(self._open) > self._most_open:
             self._drop(f"more than {self._most_open} requests are open")
+        elif len(self._late) > self._most_open:
+            self._drop(f"it is more than {self._most_open} events behind")
 
     def statistics(self) -> ShadowStatistics:
         """A snapshot."""
@@ -198,10 +237,21 @@ class Shadow:
 
     # --------------------------------------------------------------- what is heard
 
+    def _catch_up(self) -> None:
+        """Work through what was heard, as far as one event may take it."""
+        world, late = self._world, self._late
+        enough = world.work + _DECISIONS_AT_ONCE
+        while late and world.work < enough and world.pass_time(late[0].now, until_work=enough):
+            event, actions, now = late.popleft()
+            self._hear(event, now)
+            self._watch(actions, now)
+            world.pass_time(now, until_work=enough)
+
     def _hear(self, event: Event, now: float) -> None:
+        """All that was due before has happened."""
         match event:
             case Tick() | PolicyChanged():
-                self._world.pass_time(now)
+                pass
             case Arrived():
                 tokens = (event.input_tokens or event.body_bytes // BYTES_PER_TOKEN) + (
                     DEFAULT_OUTPUT_TOKENS
@@ -209,15 +259,16 @@ class Shadow:
                     else min(DEFAULT_OUTPUT_TOKENS, event.max_output_tokens)
                 )
                 self._open[event.request_id] = _Open((event.fairness_id, event.priority), max(1, tokens))
-                self._world.tell(forgetful(event), now)
+                weight_of = self._weight_of
+                if weight_of is not None:
+                    event = event._replace(weight=weight_of(event.fairness_id, event.weight))
+                self._world.tell(event, now)
             case Ended():
                 self._live_ended(event, now)
             case Cancelled() | DeliveryFailed():
                 self._live_gone(event, now)
-            case FirstByte(request_id):
-                self._world.pass_time(now)
-                if request_id in self._world.running:
-                    self._world.tell(event, now)
+            case FirstByte():
+                self._live_began(event, now)
             case Scraped():
                 self._world.tell(self._moved(event), now)
             case EndpointsChanged(endpoints):
@@ -228,14 +279,27 @@ class Shadow:
             case _:
                 self._world.tell(event, now)
 
+    def _live_began(self, event: FirstByte, now: float) -> None:
+        request = self._open.get(event.request_id)
+        if request is None or request.live_at_s is None:
+            return
+        # One that was to be evicted, and begins nevertheless, was spared.
+        request.live_cut_off = False
+        request.live_first_s = now - request.live_at_s
+        if (
+            self.wants_first_bytes
+            and event.request_id in self._world.running
+            and request.shadow_at_s is not None
+        ):
+            self._world.schedule(max(now, request.shadow_at_s + request.live_first_s), event)
+
     def _live_ended(self, event: Ended, now: float) -> None:
-        self._world.pass_time(now)
         request = self._open.get(event.request_id)
         if request is None:
             return
         self._live_leaves(request)
         request.live_over = True
-        if request.live_at_s is not None:
+        if request.live_at_s is not None and not request.live_cut_off:
             request.live_run_s = now - request.live_at_s
             if event.input_tokens is not None and event.output_tokens is not None:
                 actual = max(1, event.input_tokens + event.output_tokens)
@@ -245,18 +309,24 @@ class Shadow:
                         self._count_tokens(request.flow, sign * (actual - request.tokens))
                 request.tokens = actual
             self._rates.learn(request.live_key, request.tokens, request.live_run_s)
-        if event.request_id in self._world.running and request.shadow_at_s is not None:
-            run_s = request.live_run_s or 0.0
-            self._world.schedule(max(now, request.shadow_at_s + run_s), event)
-            self._world.pass_time(now)
+            if event.request_id in self._world.running and request.shadow_at_s is not None:
+                self._world.schedule(max(now, request.shadow_at_s + request.live_run_s), event)
         self._close_if_over(event.request_id, request)
 
     def _live_gone(self, event: Cancelled | DeliveryFailed, now: float) -> None:
-        self._world.pass_time(now)
         request = self._open.pop(event.request_id, None)
         if request is not None:
             self._live_leaves(request)
+            if isinstance(event, DeliveryFailed):
+                self._undo_tokens(request)
         self._world.tell(event, now)
+
+    def _undo_tokens(self, request: _Open) -> None:
+        """Nothing was sent after all; nor would the shadow have sent it, unless it would be done with it."""
+        if request.live_at_s is not None:
+            self._count_tokens(request.flow, request.tokens)
+        if request.shadow_at_s is not None and not request.shadow_over:
+            self._count_tokens(request.flow, -request.tokens)
 
     def _live_leaves(self, request: _Open) -> None:
         if request.live_at_s is None or request.live_over:
@@ -297,6 +367,10 @@ class Shadow:
                     request.live_refused = request.live_over = True
                     self._compare(request)
                     self._close_if_over(action.request_id, request)
+            elif isinstance(action, Evict):
+                request = self._open.get(action.request_id)
+                if request is not None:
+                    request.live_cut_off = True
 
     # ----------------------------------------------------------- what is decided here
 
@@ -310,6 +384,8 @@ class Shadow:
         request.shadow_waited_s = action.waited_s
         self._count_tokens(request.flow, request.tokens)
         self._compare(request)
+        if request.live_first_s is not None and self.wants_first_bytes:
+            self._world.schedule(now + request.live_first_s, FirstByte(action.request_id))
         if request.live_run_s is not None:
             self._world.schedule(now + request.live_run_s, Ended(action.request_id))
             return
@@ -321,7 +397,7 @@ class Shadow:
         def due(at_s: float) -> Event | None:
             likely_s = self._rates.run_s(key, request.tokens)
             if not self._rates.has_learned:
-                again_s = at_s + _LOOK_AGAIN_S
+                again_s = at_s + max(_LOOK_AGAIN_S, (at_s - begun_s) / 4)
             elif request.live_at_s is not None and not request.live_over:
                 again_s = min(begun_s + _PATIENCE * likely_s, at_s + max(_LOOK_AGAIN_S, likely_s / 4))
             else:
@@ -383,7 +459,19 @@ class Shadow:
 
     def _drop(self, why: str) -> None:
         self._dropped_because = why
+        self._late.clear()
         self._open.clear()
         self._differences.clear()
         self._live_load.clear()
         self._world = World(Controller(self._policy, now=0.0), self)
+
+
+def _fault(error: Exception) -> str:
+    """What went wrong, and where. Not what it says: that may name a tenant."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    if place is None:
+        return type(error).__name__
+    module = place.tb_frame.f_globals.get("__name__", "?")
+    return f"{type(error).__name__} in {module}, line {place.tb_lineno}"

@@ -5,11 +5,13 @@ Rules of this file:
 - Time is what the caller says, and what is due before comes first, at its own time.
 - What runs on which endpoint follows the decisions taken here, not those of whoever is watched.
 - An event about a request that is gone changes nothing, so what was scheduled is never called back.
+- Time may be passed in portions: what is left then happens later, at its own time all the same.
 """
 
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from math import inf
 from typing import TYPE_CHECKING, Protocol, assert_never
 
 from epp.core.actions import Dispatch, Evict, Refuse, ScrapeNow, WakeAt
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 
     Due = Event | Callable[[float], Event | None]
     """What is to happen: an event, or who makes one up when its time has come."""
+
+
+_LOOK = 1 / 16
+"""What it costs to ask a maker that has nothing to say, in decisions."""
 
 
 class Decider(Protocol):
@@ -57,6 +63,8 @@ class World:
         """Requests that run on each endpoint."""
         self.running: dict[int, tuple[str, str]] = {}
         """Where each request runs."""
+        self.work = 0.0
+        """What was done since the start: decisions, each event that led to none counting as one."""
         self._watcher = watcher
         self._due: list[tuple[float, int, Due]] = []
         self._scheduled = 0
@@ -67,20 +75,25 @@ class World:
         self.pass_time(now)
         self._handle(event, now)
 
-    def pass_time(self, until_s: float) -> None:
-        """Whatever is due happens, each thing at its time."""
+    def pass_time(self, until_s: float, *, until_work: float = inf) -> bool:
+        """Whatever is due happens, each thing at its time. False if `work` came that far first: call again."""
         while True:
             due_s = self._due[0][0] if self._due else None
             wake_s = self._wake_s
-            if wake_s is not None and wake_s <= until_s and (due_s is None or wake_s < due_s):
+            is_wake = wake_s is not None and wake_s <= until_s and (due_s is None or wake_s < due_s)
+            if not is_wake and (due_s is None or due_s > until_s):
+                return True
+            if self.work >= until_work:
+                return False
+            if is_wake and wake_s is not None:
                 self._handle(Tick(), wake_s)
-            elif due_s is not None and due_s <= until_s:
-                _, _, due = heappop(self._due)
-                event = due(due_s) if callable(due) else due
-                if event is not None:
-                    self._handle(event, due_s)
+                continue
+            at_s, _, due = heappop(self._due)
+            event = due(at_s) if callable(due) else due
+            if event is None:
+                self.work += _LOOK
             else:
-                return
+                self._handle(event, at_s)
 
     def next_due_s(self) -> float | None:
         """When something happens by itself; None if nothing ever does."""
@@ -97,13 +110,16 @@ class World:
         actions = self._controller.handle(event, now)
         if isinstance(event, (Ended, Cancelled, DeliveryFailed)):
             self._leave(event.request_id, now)
+        before = self.work
         for action in actions:
             match action:
                 case Dispatch(request_id, endpoint):
                     self.running[request_id] = endpoint.key
                     self.load[endpoint.key] = self.load.get(endpoint.key, 0) + 1
+                    self.work += 1
                     self._watcher.dispatched(action, now)
                 case Refuse():
+                    self.work += 1
                     self._watcher.refused(action, now)
                 case Evict(request_id):
                     self.schedule(now, Ended(request_id))
@@ -113,6 +129,8 @@ class World:
                     self._wake_s = at_s
                 case _:
                     assert_never(action)
+        if self.work == before:
+            self.work += 1
 
     def _leave(self, request_id: int, now: float) -> None:
         key = self.running.pop(request_id, None)

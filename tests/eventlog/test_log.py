@@ -9,14 +9,15 @@ import msgspec
 import pytest
 
 from epp.core.endpoint import EndpointSpec
-from epp.core.events import EndpointsChanged, Tick
+from epp.core.events import Ended, EndpointsChanged, Tick, Unseen
 from epp.eventlog.header import Header
 from epp.eventlog.reading import LogError, segments
+from epp.eventlog.recipe import Recipe, fingerprint
 from epp.eventlog.spool import Spool, rotated
 from epp.replay.recording import decide_again
 from tests.core.building import request
 from tests.core.test_determinism import replays
-from tests.eventlog.tape import CONFIGS, AtOnce, Taped, storm
+from tests.eventlog.tape import CONFIGS, HEAD, AtOnce, Taped, storm
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,12 +59,16 @@ def test_a_policy_that_changes_on_the_way_is_replayed(tmp_path: Path) -> None:
     taped.log.close()
     again = decide_again(tmp_path / "log")
     assert (again.difference, again.notes) == (None, [])
-    assert [CONFIGS.index(each.header.recipe.config) for each in segments(tmp_path / "log")][-1] == 1
+    assert list(segments(tmp_path / "log", skipped=again.notes.append))[-1].header.fingerprint == fingerprint(
+        Recipe(config=CONFIGS[1]).policy()
+    )
 
 
 def test_no_name_and_no_fact_is_in_any_file(tmp_path: Path) -> None:
     """Neither in events nor in snapshots, which hold tenants, models and learned tables."""
-    taped = Taped(tmp_path / "log", segment_bytes=2000)
+    config = HEAD + "# my-comment\nflowControl: {weights: [{fairnessID: tenant-1, weight: 3}]}\n"
+    taped = Taped(tmp_path / "log", config, segment_bytes=2000)
+    taped.reload(config.replace("3", "4"), 0.0)
     taped.handle(
         EndpointsChanged((EndpointSpec("10.0.0.1:80", name="my-pod", labels=(("team", "blue"),)),)), 0.0
     )
@@ -82,7 +87,11 @@ def test_no_name_and_no_fact_is_in_any_file(tmp_path: Path) -> None:
     files = [path for _, path in rotated(tmp_path / "log")]
     assert len(files) > 2
     text = (tmp_path / "log").read_bytes() + b"".join(gzip.decompress(path.read_bytes()) for path in files)
-    assert not [word for word in (b"tenant-", b"my-model", b"my-prompt", b"my-pod", b"blue") if word in text]
+    assert not [
+        word
+        for word in (b"tenant-", b"my-comment", b"my-model", b"my-prompt", b"my-pod", b"blue")
+        if word in text
+    ]
 
 
 def test_a_tampered_log_is_noticed_and_the_stretch_is_named(tmp_path: Path) -> None:
@@ -192,6 +201,12 @@ def _busy(path: Path, **settings: int) -> Taped:
     return Taped(path, snapshot_below=10, **settings)
 
 
+def _all_end(taped: Taped, now: float) -> None:
+    for number in range(100):
+        taped.handle(Ended(number, None, None, Unseen.KEEP), now)
+    taped.handle(Tick(), now)
+
+
 def test_a_new_segment_waits_while_much_is_queued(tmp_path: Path) -> None:
     """A snapshot of a long queue would hold the picker up, so the segment grows instead."""
     taped = _busy(tmp_path / "log", segment_bytes=3000, patience=100)
@@ -201,9 +216,24 @@ def test_a_new_segment_waits_while_much_is_queued(tmp_path: Path) -> None:
     taped.handle(EndpointsChanged(tuple(EndpointSpec(f"10.0.0.{n}:80") for n in range(40))), 0.1)
     taped.handle(Tick(), 0.1)
     taped.handle(Tick(), 0.1)
-    assert taped.core.queued_requests <= 10
+    assert taped.core.queued_requests <= 10 < taped.core.running_requests
     taped.handle(Tick(), 0.1)
+    assert taped.log.statistics().segments == 1
+    _all_end(taped, 0.2)
     assert taped.log.statistics().segments == 2
+
+
+def test_known_flows_count_as_well(tmp_path: Path) -> None:
+    """A few requests of a few tenants are calm; many tenants that are remembered are not."""
+    taped = _busy(tmp_path / "log", segment_bytes=1)
+    for number in range(6):
+        taped.handle(request(number), 0.0)
+    assert taped.log.statistics().segments == 6
+    for number in range(6, 12):
+        taped.handle(request(number, tenant=f"t{number}"), 0.0)
+    assert taped.core.known_flows == 7
+    assert taped.core.queued_requests + taped.core.known_flows // 2 > 10
+    assert taped.log.statistics().segments == 9
 
 
 def test_a_segment_does_not_grow_for_ever(tmp_path: Path) -> None:
@@ -214,12 +244,13 @@ def test_a_segment_does_not_grow_for_ever(tmp_path: Path) -> None:
     statistics = taped.log.statistics()
     assert (statistics.segments, statistics.is_recording) == (1, False)
     assert statistics.lost_events > 10
+    assert "while more than 10 requests and flows are held" in taped.warnings[0]
     header_and_snapshot = 6000
     assert (tmp_path / "log").stat().st_size < 2 * 3000 + header_and_snapshot
     taped.handle(EndpointsChanged(tuple(EndpointSpec(f"10.0.0.{n}:80") for n in range(40))), 0.1)
     taped.handle(Tick(), 0.1)
     taped.handle(Tick(), 0.1)
-    taped.handle(Tick(), 0.2)
+    _all_end(taped, 0.2)
     assert taped.log.statistics().is_recording
     taped.log.close()
     again = decide_again(tmp_path / "log")
@@ -256,10 +287,10 @@ def test_a_disk_that_fills_up_ends_the_segment(tmp_path: Path) -> None:
     class Full(Spool):
         broken = False
 
-        def _append(self, data: bytes) -> None:
+        def _append(self, data: bytes, events: int) -> None:
             if self.broken and self._file is not None:
                 self._file.close()
-            super()._append(data)
+            super()._append(data, events)
 
     taped = Taped(tmp_path / "log", retry_s=5.0)
     spool = taped.log._spool = Full(tmp_path / "log", keep=3, worker=AtOnce())

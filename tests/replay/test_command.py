@@ -14,6 +14,7 @@ from tests.eventlog.tape import CONFIGS, storm
 from tests.replay.traces import SPEC, STRICT, trace
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 PNG = b"\x89PNG"
@@ -152,3 +153,36 @@ def test_a_long_recording_is_compared(tmp_path: Path, capsys: pytest.CaptureFixt
     (tmp_path / "a.yaml").write_text(STRICT)
     assert main(["replay", str(tmp_path / "log"), "--config", str(tmp_path / "a.yaml")]) == 0
     assert "tenant-" not in capsys.readouterr().out
+
+
+def _arrival_twice(line: list[object]) -> list[object]:
+    return line
+
+
+def _endless(line: list[object]) -> list[object]:
+    return [line[0], "a", *line[2:5], 10**400, *line[6:]]
+
+
+def _no_number(line: list[object]) -> list[object]:
+    return [*line[:8], "soon", *line[9:]]
+
+
+def _no_name(line: list[object]) -> list[object]:
+    return [*line[:2], 10_000_000, line[3], True, *line[5:]]
+
+
+def _no_list(line: list[object]) -> list[object]:
+    return [line[0], "p", 7]
+
+
+@pytest.mark.parametrize("change", [_arrival_twice, _endless, _no_number, _no_name, _no_list])
+def test_an_odd_log_is_told_with_file_and_line(
+    change: Callable[[list[object]], list[object]], folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What no picker ever wrote is an error of the log, not of ours."""
+    lines = (folder / "trace.jsonl").read_bytes().splitlines(keepends=True)
+    at = next(number for number, line in enumerate(lines[2:], 2) if json.loads(line)[1] == "a")
+    odd = json.dumps(change(json.loads(lines[at]))).encode() + b"\n"
+    (folder / "trace.jsonl").write_bytes(b"".join([*lines[: at + 1], odd, *lines[at + 1 :]]))
+    assert main(["replay", "trace.jsonl", "--config", "a.yaml"]) == 1
+    assert f"trace.jsonl:{at + 2}: " in capsys.readouterr().err

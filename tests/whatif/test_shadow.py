@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from epp.core import Controller
-from epp.core.actions import Dispatch
+from epp.core.actions import Dispatch, Evict
 from epp.core.capacity import ConcurrencyDetector, UtilizationDetector
-from epp.core.events import Cancelled, Ended, EndpointsChanged
+from epp.core.events import DeliveryFailed, Ended, EndpointsChanged, FirstByte, Tick
+from epp.core.eviction import EvictionPolicy
+from epp.core.fairness import TokenFairness
+from epp.core.ordering import FcfsOrdering
+from epp.core.policy import BandPolicy
 from epp.whatif import Shadow
 from epp.whatif.world import World
 from tests.core.building import GLOBAL_STRICT, A, B, policy, request, scraped
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from epp.core.policy import FlowControlPolicy
 
 RUN_S = 1.0
+BY_TOKENS = BandPolicy(TokenFairness(), FcfsOrdering())
 
 
 class Beside:
@@ -39,6 +44,12 @@ class Beside:
         for shadow in self.shadows:
             shadow.observe(event, actions, now)
         return actions
+
+    def settle(self, now: float) -> None:
+        """Nothing happens any more until the shadows have caught up."""
+        self.handle(Tick(), now)
+        while any(shadow._late for shadow in self.shadows):
+            self.handle(Tick(), now)
 
 
 class Serving:
@@ -76,7 +87,7 @@ def run(live: FlowControlPolicy, shadow: FlowControlPolicy, *, requests: int = 2
         tenant = random.choice(("heavy", "heavy", "heavy", "light"))
         serving.world.tell(request(number, random.choice((0, 5)), tenant, charge_tokens=200), now)
     serving.world.pass_time(now + 500.0)
-    beside.handle(Cancelled(-1), now + 500.0)
+    beside.settle(now + 500.0)
     return beside
 
 
@@ -140,7 +151,7 @@ def test_storms_neither_break_nor_bloat_a_shadow(number: int) -> None:
     shadow = beside.shadows[0]
     assert shadow.statistics().dropped_because is None
     other.finish()
-    beside.handle(Cancelled(-1), other.now + 4000.0)
+    beside.settle(other.now + 4000.0)
     assert len(shadow._open) == 0
     assert shadow.statistics().running_requests == 0
 
@@ -153,9 +164,24 @@ def test_a_fault_ends_the_shadow_and_nothing_else() -> None:
     assert beside.handle(request(1), 1.0)
     said = beside.shadows[0].statistics()
     assert said.dropped_because is not None
-    assert "AttributeError" in said.dropped_because
+    assert said.dropped_because.startswith("AttributeError in epp.whatif.shadow, line ")
+    assert beside.shadows[0].dropped_because == said.dropped_because
     assert beside.handle(request(2), 2.0)
     assert beside.shadows[0].statistics().events == said.events
+
+
+def test_a_fault_names_no_tenant() -> None:
+    """Why a shadow has ended is logged, and tenants' names aren't."""
+
+    def weight_of(tenant: str, otherwise: float) -> float:
+        raise KeyError(tenant, otherwise)
+
+    beside = Beside(policy(), policy(), weight_of=weight_of)
+    beside.handle(request(1, tenant="acme"), 1.0)
+    reason = beside.shadows[0].dropped_because
+    assert reason is not None
+    assert reason.startswith("KeyError in ")
+    assert "acme" not in reason
 
 
 def test_open_requests_are_bounded() -> None:
@@ -203,3 +229,180 @@ def test_samples_are_what_engines_would_say_there() -> None:
     beside.handle(scraped(A, 0.5, running=3), 0.5)
     (seen,) = beside.shadows[0]._world._controller.statistics(0.5).endpoints
     assert (seen.view.own_requests, seen.view.sample.running, seen.view.foreign_requests) == (1, 1, 0)
+
+
+def _served_in_turn(beside: Beside, *, heavy_weight: float) -> dict[str, int]:
+    """Two tenants, of whom 20 requests are served: what the shadow would have sent more or less of each."""
+    beside.handle(EndpointsChanged((A,)), 0.0)
+    for number in range(80):
+        tenant, weight = ("heavy", heavy_weight) if number % 2 else ("light", 1.0)
+        beside.handle(request(number, tenant=tenant, charge_tokens=10, weight=weight), 0.0)
+    for second in range(1, 21):
+        beside.handle(Ended(next(iter(beside.live._running.requests))), float(second))
+    return {flow.fairness_id: flow.tokens for flow in beside.shadows[0].statistics().flows}
+
+
+def test_a_shadow_goes_by_the_weights_of_its_own_configuration() -> None:
+    """A tenant that it gives more than the live one does would have been served more."""
+
+    def weight_of(tenant: str, otherwise: float) -> float:
+        return 3.0 if tenant == "heavy" else otherwise
+
+    fair = policy(default_band=BY_TOKENS)
+    flows = _served_in_turn(Beside(fair, fair, weight_of=weight_of), heavy_weight=1.0)
+    assert flows["heavy"] >= 40
+    assert flows["light"] <= -40
+
+
+def test_tenants_of_whom_its_configuration_says_nothing_keep_their_weight() -> None:
+    """The weight that is in force is what is left to go by."""
+    fair = policy(default_band=BY_TOKENS)
+    asked: set[tuple[str, float]] = set()
+
+    def weight_of(tenant: str, otherwise: float) -> float:
+        asked.add((tenant, otherwise))
+        return otherwise
+
+    assert _served_in_turn(Beside(fair, fair, weight_of=weight_of), heavy_weight=3.0) == {}
+    assert asked == {("heavy", 3.0), ("light", 1.0)}
+
+
+def test_first_bytes_come_when_they_would_have_come() -> None:
+    """A request that the shadow sends later begins later, and one that it sent before begins no earlier than live."""
+    two = ConcurrencyDetector(max_concurrency=2)
+    beside = Beside(policy(capacity=two), policy(eviction=EvictionPolicy()), policy())
+    wants, other = beside.shadows
+    assert (wants.wants_first_bytes, other.wants_first_bytes) == (True, False)
+    beside.handle(EndpointsChanged((A,)), 0.0)
+    beside.handle(request(1), 0.0)
+    beside.handle(request(2), 0.0)
+    beside.handle(FirstByte(1), 0.25)
+    beside.handle(FirstByte(2), 0.5)
+    running = wants._world._controller._running.requests
+    assert running[1].begun
+    beside.handle(Ended(1), 1.0)
+    assert not running[2].begun
+    beside.handle(Tick(), 1.25)
+    assert not running[2].begun
+    beside.handle(Tick(), 1.5)
+    assert running[2].begun
+    wants._drop("enough")
+    assert not wants.wants_first_bytes
+
+
+@pytest.mark.parametrize("is_spared", [False, True])
+def test_an_evicted_run_was_cut_off_and_teaches_nothing(is_spared: bool) -> None:
+    """It runs on where nobody evicts it, as long as its tokens make likely; one that was spared is like any other."""
+    evicting = policy(eviction=EvictionPolicy(below_priority=1, grace_s=0.0))
+    beside = Beside(evicting, policy())
+    shadow = beside.shadows[0]
+    beside.handle(EndpointsChanged((A,)), 0.0)
+    beside.handle(request(1, charge_tokens=100), 0.0)
+    beside.handle(Ended(1, 100, 0), 10.0)
+    beside.handle(request(2, charge_tokens=100), 20.0)
+    (evict, *_) = beside.handle(request(3, priority=5), 20.0)
+    assert evict == Evict(2)
+    if is_spared:
+        beside.handle(FirstByte(2), 20.125)
+    beside.handle(Ended(2, 100, 0), 20.25)
+    assert (2 in shadow._world.running) is not is_spared
+    likely_s = shadow._rates.run_s(A.key, 100)
+    assert likely_s < 8.0 if is_spared else likely_s == 10.0
+    beside.handle(Ended(3, 100, 0), 29.5)
+    assert (2 in shadow._world.running) is not is_spared
+    beside.settle(100.0)
+    assert shadow._open == {}
+    assert shadow.statistics().bands[-1].dispatched_by_both == 2
+
+
+def test_one_event_takes_a_bounded_number_of_decisions() -> None:
+    """Thousands that would have expired long ago don't hold the live core up, and are worked off later."""
+    beside = Beside(policy(ttl_s=0.0), policy(ttl_s=1.0))
+    shadow = beside.shadows[0]
+    for number in range(1000):
+        beside.handle(request(number), number / 1000)
+    at_once: list[float] = []
+    shown: list[int] = []
+    while not shown or shadow._late:
+        before = shadow._world.work
+        beside.handle(Tick(), 100.0)
+        at_once.append(shadow._world.work - before)
+        shown.append(shadow.statistics().queued_requests)
+    assert max(at_once) <= 128
+    assert len(at_once) > 5
+    assert shown == sorted(shown, reverse=True)
+    assert shown[-1] == 0
+
+
+def test_looking_again_is_bounded_as_well() -> None:
+    """Requests of which nothing is known yet are looked at now and then, however long nothing else happened."""
+    roomy = policy(capacity=ConcurrencyDetector(max_concurrency=50))
+    beside = Beside(roomy, roomy)
+    shadow = beside.shadows[0]
+    beside.handle(EndpointsChanged((A, B)), 0.0)
+    for number in range(100):
+        beside.handle(request(number), 0.0)
+    before = shadow._world.work
+    beside.handle(Tick(), 36_000.0)
+    assert shadow._world.work - before <= 65
+    assert len(shadow._late) == 1
+
+
+@pytest.mark.parametrize("number", [1, 4, 7])
+def test_falling_behind_changes_nothing(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """A shadow that was late with everything counts in the end what one counts that was always on time."""
+    said = []
+    for most in (1, 10**9):
+        monkeypatch.setattr("epp.whatif.shadow._DECISIONS_AT_ONCE", most)
+        beside = Beside(HONEST[number], HONEST[-1 - number], policy(ttl_s=2.0))
+        storm = Storm(beside.handle, seed=3, weather=Weather(policies=HONEST, subset_share=0.3))
+        late = 0
+        for _ in range(300):
+            storm.step()
+            late = max(late, *(len(shadow._late) for shadow in beside.shadows))
+        storm.finish()
+        assert (late > 3) is (most == 1)
+        beside.settle(storm.now + 4000.0)
+        said.append([shadow.statistics()._replace(events=0) for shadow in beside.shadows])
+    assert said[0] == said[1]
+
+
+def test_a_shadow_that_falls_too_far_behind_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it has yet to hear is bounded."""
+    monkeypatch.setattr("epp.whatif.shadow._DECISIONS_AT_ONCE", 0)
+    beside = Beside(policy(), policy(), most_open=50)
+    for number in range(52):
+        beside.handle(Tick(), float(number))
+    assert beside.shadows[0].dropped_because == "it is more than 50 events behind"
+    assert not beside.shadows[0]._late
+
+
+def test_a_failed_delivery_is_nothing_sent() -> None:
+    """What was counted as sent of it is taken back, on both sides."""
+    two = ConcurrencyDetector(max_concurrency=2)
+    beside = Beside(policy(capacity=two), policy())
+    shadow = beside.shadows[0]
+    beside.handle(EndpointsChanged((A,)), 0.0)
+    beside.handle(request(1, charge_tokens=10), 0.0)
+    beside.handle(request(2, charge_tokens=10), 0.0)
+    assert [flow.tokens for flow in shadow.statistics().flows] == [-10]
+    beside.handle(DeliveryFailed(2), 0.0)
+    assert shadow.statistics().flows == ()
+    beside.handle(DeliveryFailed(1), 0.0)
+    assert shadow.statistics().flows == ()
+    assert shadow.statistics().running_requests == 0
+
+
+def test_what_the_shadow_would_be_done_with_stays_sent() -> None:
+    """A request that the live one can't deliver any more would have been served, had it been sent in time."""
+    beside = Beside(policy(), policy(capacity=ConcurrencyDetector(max_concurrency=2)))
+    shadow = beside.shadows[0]
+    beside.handle(EndpointsChanged((A,)), 0.0)
+    beside.handle(request(1, charge_tokens=10), 0.0)
+    beside.handle(Ended(1, 10, 0), 1.0)
+    beside.handle(request(2, charge_tokens=10), 1.0)
+    beside.handle(request(3, charge_tokens=10), 1.0)
+    beside.handle(Ended(2, 10, 0), 9.0)
+    assert 3 not in shadow._world.running
+    beside.handle(DeliveryFailed(3), 9.0)
+    assert [flow.tokens for flow in shadow.statistics().flows] == [10]
