@@ -112,7 +112,12 @@ def _told_in_advance(*, foresight: bool, turns: int = 2000) -> list[str]:
 
 def test_a_settlement_is_as_if_the_size_had_been_known() -> None:
     """Trap: a correction is clamped or dropped; then the turns differ from those of who knew every size in advance."""
-    assert _told_in_advance(foresight=False) == _told_in_advance(foresight=True)
+    guessed, told = _told_in_advance(foresight=False), _told_in_advance(foresight=True)
+    # Where they part says enough; a whole difference of two long orders takes minutes to be worked out.
+    parted = next(
+        (at for at, pair in enumerate(zip(guessed, told, strict=False)) if pair[0] != pair[1]), None
+    )
+    assert (parted, len(guessed)) == (None, len(told))
 
 
 def test_a_short_queue_loses_no_refund() -> None:
