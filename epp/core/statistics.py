@@ -44,7 +44,7 @@ class FlowStatistics:
     queued_bytes: int
     running_requests: int = 0
     tag_lead: float = 0.0
-    """How far its tag is ahead of the band's latest virtual time, in cost units: what it has had in advance."""
+    """How far its tag is ahead of virtual time where it was served last, in cost units: what it has had in advance."""
     at_cap: bool = False
     """Whether its own cap on requests in flight keeps it from being dispatched."""
 

@@ -39,21 +39,18 @@ class DecisionDigest:
         """What one event led to."""
         self.events += 1
         for action in actions:
-            kind = type(action)
-            if kind is Dispatch:
-                where = action.endpoint.address.encode()  # type: ignore[union-attr]  # told by its type
-                if action.prefill is not None:  # type: ignore[union-attr]
-                    where += b"," + action.prefill.address.encode()  # type: ignore[union-attr]
-            elif kind is Refuse:
-                where = _REASONS[action.reason]  # type: ignore[union-attr]
-            elif kind is Evict:
-                self.decisions += 1
-                self.crc = crc32(b"evict", crc32(_pack(action.request_id, 0.0), self.crc))  # type: ignore[union-attr]
-                continue
+            if isinstance(action, Dispatch):
+                where, waited_s = action.endpoint.address.encode(), action.waited_s
+                if action.prefill is not None:
+                    where += b"," + action.prefill.address.encode()
+            elif isinstance(action, Refuse):
+                where, waited_s = _REASONS[action.reason], action.waited_s
+            elif isinstance(action, Evict):
+                where, waited_s = b"evict", 0.0
             else:
                 continue
             self.decisions += 1
-            self.crc = crc32(where, crc32(_pack(action.request_id, action.waited_s), self.crc))  # type: ignore[union-attr]
+            self.crc = crc32(where, crc32(_pack(action.request_id, waited_s), self.crc))
 
     def checkpoint(self) -> Checkpoint:
         """Where it stands."""
