@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from epp.eventlog.log import EventLogStatistics
     from epp.serve.configuration import Configuration
     from epp.serve.settings import ServeSettings
-    from epp.whatif.shadow import ShadowStatistics
+    from epp.whatif.regret import ShadowStatistics
 
 
 class Recording:

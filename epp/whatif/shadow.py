@@ -33,6 +33,7 @@ from epp.core.events import (
     Tick,
     forgetful,
 )
+from epp.whatif.regret import BandRegret, FlowDifference, ShadowStatistics
 from epp.whatif.service import BYTES_PER_TOKEN, DEFAULT_OUTPUT_TOKENS, ServiceRates, moved_sample
 from epp.whatif.world import World
 
@@ -49,44 +50,6 @@ _LOOK_AGAIN_S = 0.25
 """How often at most a request is looked at whose time is up."""
 _DECISIONS_AT_ONCE = 64
 """As many as the live core takes at once."""
-
-
-class BandRegret(NamedTuple):
-    """One priority: the requests that were decided on both sides, and how. Totals since the start."""
-
-    priority: int
-    dispatched_by_both: int
-    wait_difference_s: float
-    """Sum over those of the shadow's wait less the live one's: below 0, the shadow is the better one."""
-    refused_by_shadow: int
-    """That the live one sent."""
-    refused_by_live: int
-    """That the shadow would have sent."""
-    refused_by_both: int
-
-
-class FlowDifference(NamedTuple):
-    """One tenant in one priority."""
-
-    fairness_id: str
-    priority: int
-    tokens: int
-    """What the shadow would have sent of it by now, less what was sent."""
-
-
-class ShadowStatistics(NamedTuple):
-    """A shadow at one moment."""
-
-    name: str
-    events: int
-    queued_requests: int
-    running_requests: int
-    bands: tuple[BandRegret, ...]
-    """Highest priority first."""
-    flows: tuple[FlowDifference, ...]
-    """The largest differences, either way, the largest first."""
-    dropped_because: str | None
-    """Why it has ended; None while it goes on."""
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from epp.eventlog.log import EventLogStatistics
-from epp.whatif.shadow import BandRegret, ShadowStatistics
+from epp.whatif.regret import BandRegret, ShadowStatistics
 from tests.observe.surroundings import World
 
 LOG = EventLogStatistics(

@@ -12,7 +12,7 @@ from epp.core.endpoint import EngineSample, Knowledge
 from epp.core.statistics import EstimateErrors, EvictionStatistics
 from epp.observe.exposition import Format
 from epp.observe.metrics import DeprecatedNames
-from epp.whatif.shadow import BandRegret
+from epp.whatif.regret import BandRegret
 from tests.observe.surroundings import World, band, endpoint
 from tests.observe.test_observe_recording import LOG, shadow
 
