@@ -28,7 +28,7 @@ format: $(VENV)/.dev  ## what the machine can mend by itself
 	@$(BIN)/ruff format .
 
 bench: $(VENV)/.dev   ## the cost table, as ratios in one run
-	@$(BIN)/python -m benchmarks $(ARGS)
+	@$(BIN)/python -m benchmarks.costs $(ARGS)
 
 fairness: $(VENV)/.dev  ## who gets how much, beside other policies, and how right Retry-After is: numbers, figures, docs
 	@$(BIN)/python -m benchmarks.fairness $(ARGS)

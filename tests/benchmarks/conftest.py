@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.scale import Scale
+from benchmarks.costs.scale import Scale
 
 
 @pytest.fixture

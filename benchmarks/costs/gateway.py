@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 import grpc.aio
 
-from benchmarks import messages
+from benchmarks.costs import messages
 from epp.extproc.listen import SERVICE
 from epp.extproc.wire import ext_proc_pb2 as wire
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks.rows.beside import measure_beside
-from benchmarks.rows.chunk import measure_chunk
-from benchmarks.rows.core import measure_core
-from benchmarks.rows.held import measure_held
-from benchmarks.rows.idle import measure_idle
-from benchmarks.rows.memory import measure_memory
-from benchmarks.rows.policies import measure_policies
-from benchmarks.rows.request import measure_request
-from benchmarks.rows.sync import measure_sync
+from benchmarks.costs.rows.beside import measure_beside
+from benchmarks.costs.rows.chunk import measure_chunk
+from benchmarks.costs.rows.core import measure_core
+from benchmarks.costs.rows.held import measure_held
+from benchmarks.costs.rows.idle import measure_idle
+from benchmarks.costs.rows.memory import measure_memory
+from benchmarks.costs.rows.policies import measure_policies
+from benchmarks.costs.rows.request import measure_request
+from benchmarks.costs.rows.sync import measure_sync
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from benchmarks.programs import Programs
-    from benchmarks.scale import Scale
-    from benchmarks.table import Line
+    from benchmarks.costs.programs import Programs
+    from benchmarks.costs.scale import Scale
+    from benchmarks.costs.table import Line
 
     Measure = Callable[[Programs, Scale], Awaitable[list[Line]]]
 

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from benchmarks import messages
-from benchmarks.bare import Bareness, BareServer
-from benchmarks.burst import burst
-from benchmarks.gateway import Gateway, StreamFailedError, require_dispatch
-from benchmarks.hold import hold
+from benchmarks.costs import messages
+from benchmarks.costs.bare import Bareness, BareServer
+from benchmarks.costs.burst import burst
+from benchmarks.costs.gateway import Gateway, StreamFailedError, require_dispatch
+from benchmarks.costs.hold import hold
 from epp.core.actions import Reason
 from epp.extproc.ingress import Refusal
 from epp.extproc.refusals import refusal_message

@@ -5,19 +5,22 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.rows.core import HEAP_BOUND, core_sizes
-from benchmarks.table import Line, microseconds
+from benchmarks.costs.rows.core import HEAP_BOUND, core_sizes
+from benchmarks.costs.table import Line, microseconds
 
 if TYPE_CHECKING:
-    from benchmarks.programs import Programs
-    from benchmarks.scale import Scale
+    from benchmarks.costs.programs import Programs
+    from benchmarks.costs.scale import Scale
 
 
 async def measure_policies(programs: Programs, scale: Scale) -> list[Line]:
     """All of them in turn in one process, each beside the same bare heap; a new process for each round."""
     found = [
         await programs.result_of(
-            "benchmarks.corework", "policies", *core_sizes(scale), *("--cycles", str(scale.policy_cycles))
+            "benchmarks.costs.corework",
+            "policies",
+            *core_sizes(scale),
+            *("--cycles", str(scale.policy_cycles)),
         )
         for _ in range(scale.long_rounds)
     ]

@@ -1,6 +1,6 @@
 """One process that stands for many idle model servers: each on an address of its own, all with the same metrics page.
 
-    python -m benchmarks.stub --servers N
+    python -m benchmarks.costs.stub --servers N
 
 The page has vLLM's names and the usual 62 KB. Scraping is what is measured, so this stub does as little as it can.
 `/served` tells how many pages have been asked for.
@@ -101,7 +101,7 @@ async def _listen(protocol: Callable[[], asyncio.Protocol], servers: int) -> lis
 
 def main(argv: list[str] | None = None) -> None:
     """Serve until killed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.stub")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.costs.stub")
     parser.add_argument("--servers", type=int, required=True)
     run(_serve(parser.parse_args(argv).servers))
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.rows.core import core_sizes
-from benchmarks.table import Bound, Line, Unit, microseconds
+from benchmarks.costs.rows.core import core_sizes
+from benchmarks.costs.table import Bound, Line, Unit, microseconds
 
 if TYPE_CHECKING:
-    from benchmarks.programs import Programs
-    from benchmarks.scale import Scale
+    from benchmarks.costs.programs import Programs
+    from benchmarks.costs.scale import Scale
 
 LOG_BOUND = Bound(0.75, Unit.RATIO, "the core's own CPU")
 SHADOW_BOUND = Bound(2.5, Unit.RATIO, "the core's own CPU")
@@ -20,7 +20,7 @@ async def measure_beside(programs: Programs, scale: Scale) -> list[Line]:
     """Three cores in turn in one process: alone, with a log, with a shadow; a new process for each round."""
     found = [
         await programs.result_of(
-            "benchmarks.corework", "beside", *core_sizes(scale), *("--cycles", str(scale.policy_cycles))
+            "benchmarks.costs.corework", "beside", *core_sizes(scale), *("--cycles", str(scale.policy_cycles))
         )
         for _ in range(scale.long_rounds)
     ]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import __main__ as command
-from benchmarks.programs import Programs
-from benchmarks.rows import Entry
-from benchmarks.scale import Scale
-from benchmarks.table import Bound, Line, Unit
+from benchmarks.costs import __main__ as command
+from benchmarks.costs.programs import Programs
+from benchmarks.costs.rows import Entry
+from benchmarks.costs.scale import Scale
+from benchmarks.costs.table import Bound, Line, Unit
 
 SCALES_SEEN: list[Scale] = []
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure what the picker costs, show the table, and write the report.
+"""`python -m benchmarks.costs`: measure what the picker costs, show the table, and write the report.
 
 The exit status is 1 if a bound is missed or a row could not be measured.
 """
@@ -23,19 +23,20 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from benchmarks import machine, report
-from benchmarks.programs import Programs
-from benchmarks.rows import ENTRIES
-from benchmarks.scale import FULL, QUICK
-from benchmarks.table import Failure, render
+from benchmarks import machine
+from benchmarks.costs import report
+from benchmarks.costs.programs import Programs
+from benchmarks.costs.rows import ENTRIES
+from benchmarks.costs.scale import FULL, QUICK
+from benchmarks.costs.table import Failure, render
 from epp.quickstart.children import Children
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from benchmarks.rows import Entry
-    from benchmarks.scale import Scale
-    from benchmarks.table import Line
+    from benchmarks.costs.rows import Entry
+    from benchmarks.costs.scale import Scale
+    from benchmarks.costs.table import Line
 
 ROWS = tuple(name for entry in ENTRIES for name in entry.rows)
 
@@ -82,7 +83,7 @@ def _progress(console: Console) -> Progress:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """What was typed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.costs", description=__doc__)
     parser.add_argument(
         "--quick", action="store_true", help="fewer rounds and shorter ones: under two minutes"
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.programs import PickerPool
-from benchmarks.table import Bound, Line, Unit, microseconds
+from benchmarks.costs.programs import PickerPool
+from benchmarks.costs.table import Bound, Line, Unit, microseconds
 
 if TYPE_CHECKING:
-    from benchmarks.programs import Programs
-    from benchmarks.scale import Scale
+    from benchmarks.costs.programs import Programs
+    from benchmarks.costs.scale import Scale
 
 CHUNK_BOUND = Bound(1.15, Unit.RATIO, "the bare server")
 _SHORT = 1
@@ -20,7 +20,7 @@ async def measure_chunk(programs: Programs, scale: Scale) -> list[Line]:
     """Picker and bare server in turn, each with short and with long responses."""
     bare, picker = await programs.bare(), await programs.picker(PickerPool())
     found = await programs.result(
-        "benchmarks.burst",
+        "benchmarks.costs.burst",
         server=[f"{server.port}:{server.pid}" for server in (bare, picker)],
         chunks=[_SHORT, scale.chunks],
         requests=scale.chunk_requests,

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from benchmarks.scale import Scale
-    from benchmarks.table import Failure, Line
+    from benchmarks.costs.scale import Scale
+    from benchmarks.costs.table import Failure, Line
 
 FILE_NAME = "costs.json"
 VERSION = 1

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.programs import Programs
-from benchmarks.rows import ENTRIES, Entry
-from benchmarks.scale import Scale
-from benchmarks.table import Line, Unit
+from benchmarks.costs.programs import Programs
+from benchmarks.costs.rows import ENTRIES, Entry
+from benchmarks.costs.scale import Scale
+from benchmarks.costs.table import Line, Unit
 from epp.quickstart.children import Children
 
 NEVER_MORE = {"turn": 0, "held": 0}

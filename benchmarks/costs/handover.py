@@ -1,6 +1,6 @@
 """How long a premium request waits for a slot that becomes free, with few and with many batch requests held behind it.
 
-    python -m benchmarks.handover --few-port P --few-pid PID --few N --many-port P --many-pid PID --many N
+    python -m benchmarks.costs.handover --few-port P --few-pid PID --few N --many-port P --many-pid PID --many N
                                   --handovers N --rounds N
 
 Two pickers have one slot each. A premium request has it, a few more of them are queued, and all batch requests are held
@@ -19,14 +19,14 @@ from statistics import quantiles
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks import messages
 from benchmarks.accounting import until_quiet
-from benchmarks.gateway import Gateway, StreamFailedError
-from benchmarks.hold import hold
+from benchmarks.costs import messages
+from benchmarks.costs.gateway import Gateway, StreamFailedError
+from benchmarks.costs.hold import hold
 from benchmarks.program import RESULT, run, say, settle_garbage_collector
 
 if TYPE_CHECKING:
-    from benchmarks.gateway import Stream
+    from benchmarks.costs.gateway import Stream
 
 _QUEUED_AHEAD = 4
 """Premium requests that wait already when the slot becomes free."""
@@ -147,7 +147,7 @@ async def _serve(stream: Stream) -> bool:
 
 def main(argv: list[str] | None = None) -> None:
     """Measure and say the result."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.handover")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.costs.handover")
     for name in ("few-port", "few-pid", "few", "many-port", "many-pid", "many", "handovers", "rounds"):
         parser.add_argument(f"--{name}", type=int, required=True)
     run(_measure(parser.parse_args(argv)))

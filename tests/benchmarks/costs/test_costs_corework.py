@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.corework import BareHeap, Crowd, FirstOfAll, LoadedCore, heap_pair_s, pool
+from benchmarks.costs.corework import BareHeap, Crowd, FirstOfAll, LoadedCore, heap_pair_s, pool
 from epp.core.endpoint import NO_SAMPLE, EndpointView, Knowledge
 
 CROWD = Crowd(bands=3, flows_per_band=10, endpoints=4)

@@ -1,6 +1,6 @@
 """Opens many streams that get no answer, and weighs what each of them costs the server in memory.
 
-    python -m benchmarks.hold --port P --pid PID --streams N
+    python -m benchmarks.costs.hold --port P --pid PID --streams N
 
 A few streams come and go first, so that what the server allocates once is there before it is weighed.
 """
@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import messages
 from benchmarks.accounting import resident_bytes, until_quiet
-from benchmarks.gateway import Gateway, Stream, StreamFailedError
+from benchmarks.costs import messages
+from benchmarks.costs.gateway import Gateway, Stream, StreamFailedError
 from benchmarks.program import RESULT, run, say, settle_garbage_collector
 
 _WARM_UP_SHARE = 25
@@ -41,7 +41,7 @@ async def _measure(options: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Hold, weigh, and say the result."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.hold")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.costs.hold")
     for name in ("port", "pid", "streams"):
         parser.add_argument(f"--{name}", type=int, required=True)
     run(_measure(parser.parse_args(argv)))

@@ -5,12 +5,12 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.programs import PickerPool
-from benchmarks.table import Bound, Line, Unit, microseconds
+from benchmarks.costs.programs import PickerPool
+from benchmarks.costs.table import Bound, Line, Unit, microseconds
 
 if TYPE_CHECKING:
-    from benchmarks.programs import Programs, Serving
-    from benchmarks.scale import Scale
+    from benchmarks.costs.programs import Programs, Serving
+    from benchmarks.costs.scale import Scale
 
 REQUEST_BOUND = Bound(1.3, Unit.RATIO, "the bare server")
 CHUNKS = 1
@@ -22,7 +22,7 @@ async def request_cpu_s(
 ) -> list[tuple[float, ...]]:
     """CPU per request of each server, in each round."""
     found = await programs.result(
-        "benchmarks.burst",
+        "benchmarks.costs.burst",
         server=[f"{server.port}:{server.pid}" for server in servers],
         chunks=CHUNKS,
         requests=scale.requests,

@@ -1,6 +1,6 @@
 """The core alone, under a full queue: what a request costs it, beside a bare heap of the same size in the same process.
 
-    python -m benchmarks.corework speed|policies|beside|memory [sizes]
+    python -m benchmarks.costs.corework speed|policies|beside|memory [sizes]
 
 `speed` keeps two controllers and a heap in a steady state and works on them in turn, a slice at a time, so that
 whatever slows the machine slows all three. All endpoints are full: each cycle is one request that arrives and one that
@@ -24,7 +24,7 @@ from random import Random
 from time import process_time
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks.listeners import Listener, Logged, Shadowed
+from benchmarks.costs.listeners import Listener, Logged, Shadowed
 from benchmarks.program import RESULT, say, settle_garbage_collector
 from epp.core import Controller
 from epp.core.actions import Dispatch
@@ -354,7 +354,7 @@ def _bytes_per_request(core: LoadedCore, *, queued: int) -> float:
 
 def main(argv: list[str] | None = None) -> None:
     """Measure and say the result."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.corework")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.costs.corework")
     parser.add_argument("what", choices=("speed", "policies", "beside", "memory"))
     parser.add_argument("--bands", type=int, default=8)
     parser.add_argument("--flows-per-band", type=int, default=5_000)

@@ -1,6 +1,6 @@
 """An API server with a large namespace, for whoever wants to follow it: the tests' own, with pods as real ones are.
 
-    python -m benchmarks.apiserver --pods N --objectives M --folder PATH
+    python -m benchmarks.costs.apiserver --pods N --objectives M --folder PATH
 
 It serves until it is killed, and says where its kubeconfig is.
 """
@@ -77,7 +77,7 @@ async def _serve(pods: int, objectives: int, folder: Path) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Serve until killed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.apiserver")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.costs.apiserver")
     parser.add_argument("--pods", type=int, required=True)
     parser.add_argument("--objectives", type=int, required=True)
     parser.add_argument("--folder", type=Path, required=True)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _READY_WITHIN_S = 60.0
 _RESULT_WITHIN_S = 900.0
-_ROOT = Path(__file__).parents[1]
+_ROOT = Path(__file__).parents[2]
 _NOBODY = ("127.0.0.1:9", "127.0.0.1:10", "127.0.0.1:11", "127.0.0.1:12")
 """Endpoints that the picker names and nobody connects to: the gateway is ours."""
 
@@ -95,11 +95,11 @@ class Programs:
 
     async def bare(self, *arguments: str) -> Serving:
         """The bare server."""
-        return await self._serving("benchmarks.bare", arguments)
+        return await self._serving("benchmarks.costs.bare", arguments)
 
     async def stub(self, servers: int) -> tuple[str, ...]:
         """One process that answers for so many model servers; gives their addresses."""
-        child = await self._start("benchmarks.stub", ("--servers", str(servers)))
+        child = await self._start("benchmarks.costs.stub", ("--servers", str(servers)))
         said = await child.announcement(partial(heard, SERVING), within_s=_READY_WITHIN_S)
         return tuple(said["addresses"])
 
@@ -108,7 +108,7 @@ class Programs:
         folder = self._directory / f"apiserver-{next(self._numbers)}"
         folder.mkdir(parents=True)
         child = await self._start(
-            "benchmarks.apiserver",
+            "benchmarks.costs.apiserver",
             ("--pods", str(pods), "--objectives", str(objectives), "--folder", str(folder)),
         )
         said = await child.announcement(partial(heard, SERVING), within_s=_READY_WITHIN_S)

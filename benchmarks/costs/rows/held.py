@@ -5,12 +5,12 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.programs import PickerPool
-from benchmarks.table import Bound, Judged, Line, Unit, microseconds
+from benchmarks.costs.programs import PickerPool
+from benchmarks.costs.table import Bound, Judged, Line, Unit, microseconds
 
 if TYPE_CHECKING:
-    from benchmarks.programs import Programs
-    from benchmarks.scale import Scale
+    from benchmarks.costs.programs import Programs
+    from benchmarks.costs.scale import Scale
 
 FLAT_BOUND = Bound(2.0, Unit.RATIO, "with few held")
 FAILED_BOUND = Bound(0, Unit.COUNT, "failed streams", judged=Judged.EVERY_ROUND)
@@ -22,7 +22,7 @@ async def measure_held(programs: Programs, scale: Scale) -> list[Line]:
     """A picker with few requests held and one with many, in turn."""
     few, many = await programs.picker(_ONE_SLOT), await programs.picker(_ONE_SLOT)
     found = await programs.result(
-        "benchmarks.handover",
+        "benchmarks.costs.handover",
         few_port=few.port,
         few_pid=few.pid,
         few=scale.few_held,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.table import Bound, Judged, Line, Unit
+from benchmarks.costs.table import Bound, Judged, Line, Unit
 
 if TYPE_CHECKING:
-    from benchmarks.programs import Programs
-    from benchmarks.scale import Scale
+    from benchmarks.costs.programs import Programs
+    from benchmarks.costs.scale import Scale
 
 STALL_BOUND = Bound(0.010, Unit.SECONDS, judged=Judged.EVERY_ROUND)
 SYNC_BOUND = Bound(5.0, Unit.RATIO, "json.loads of the same pages")
@@ -23,7 +23,7 @@ async def measure_sync(programs: Programs, scale: Scale) -> list[Line]:
     kubeconfig = await programs.apiserver(pods=scale.pods, objectives=scale.objectives)
     found = [
         await programs.result(
-            "benchmarks.sync", kubeconfig=kubeconfig, pods=scale.pods, changes=scale.changes
+            "benchmarks.costs.sync", kubeconfig=kubeconfig, pods=scale.pods, changes=scale.changes
         )
         for _ in range(scale.long_rounds)
     ]

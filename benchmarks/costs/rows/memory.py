@@ -5,13 +5,13 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.programs import PickerPool
-from benchmarks.rows.core import core_sizes
-from benchmarks.table import Bound, Line, Unit, written
+from benchmarks.costs.programs import PickerPool
+from benchmarks.costs.rows.core import core_sizes
+from benchmarks.costs.table import Bound, Line, Unit, written
 
 if TYPE_CHECKING:
-    from benchmarks.programs import Programs, Serving
-    from benchmarks.scale import Scale
+    from benchmarks.costs.programs import Programs, Serving
+    from benchmarks.costs.scale import Scale
 
 CORE_BOUND = Bound(2048, Unit.BYTES)
 PROCESS_BOUND = Bound(1.3, Unit.RATIO, "the bare server")
@@ -22,7 +22,7 @@ _NO_ROOM = PickerPool(addresses=("127.0.0.1:9",), max_concurrency=1)
 
 async def measure_memory(programs: Programs, scale: Scale) -> list[Line]:
     """The core by what it allocates; the process by what it grows, each time a new one."""
-    core = await programs.result_of("benchmarks.corework", "memory", *core_sizes(scale))
+    core = await programs.result_of("benchmarks.costs.corework", "memory", *core_sizes(scale))
     bare_bytes, picker_bytes = list[float](), list[float]()
     for _ in range(scale.long_rounds):
         bare_bytes.append(await _bytes_per_stream(programs, await programs.bare("--hold"), scale))
@@ -52,6 +52,8 @@ async def measure_memory(programs: Programs, scale: Scale) -> list[Line]:
 
 
 async def _bytes_per_stream(programs: Programs, server: Serving, scale: Scale) -> float:
-    held = await programs.result("benchmarks.hold", port=server.port, pid=server.pid, streams=scale.held)
+    held = await programs.result(
+        "benchmarks.costs.hold", port=server.port, pid=server.pid, streams=scale.held
+    )
     await programs.stop(server)
     return float(held["bytes_per_stream"])

@@ -4,7 +4,7 @@ It uses the same message classes, the same loop and the same transport as the pi
 end, and echoes. No JSON, no metrics, no decisions. With `--hold` it answers nothing, so that its memory per waiting
 stream can be compared.
 
-    python -m benchmarks.bare [--hold]
+    python -m benchmarks.costs.bare [--hold]
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ async def _serve(bareness: Bareness) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Serve until killed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.bare")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.costs.bare")
     parser.add_argument("--hold", action="store_true", help="answer nothing")
     options = parser.parse_args(argv)
     run(_serve(Bareness.HOLD if options.hold else Bareness.ECHO))

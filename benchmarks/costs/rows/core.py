@@ -5,14 +5,14 @@ from __future__ import annotations
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.rows.request import request_cpu_s
-from benchmarks.table import Bound, Judged, Line, Unit, microseconds
+from benchmarks.costs.rows.request import request_cpu_s
+from benchmarks.costs.table import Bound, Judged, Line, Unit, microseconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from benchmarks.programs import Programs
-    from benchmarks.scale import Scale
+    from benchmarks.costs.programs import Programs
+    from benchmarks.costs.scale import Scale
 
 HEAP_BOUND = Bound(25.0, Unit.RATIO, "a bare heap push + pop")
 TRANSPORT_BOUND = Bound(1 / 25, Unit.SHARE, "of the bare server's CPU per request")
@@ -28,7 +28,7 @@ async def measure_core(programs: Programs, scale: Scale) -> list[Line]:
     bare = await programs.bare()
     for _ in range(scale.rounds):
         core = await programs.result_of(
-            "benchmarks.corework",
+            "benchmarks.costs.corework",
             "speed",
             *core_sizes(scale),
             *("--few-queued", str(scale.few_queued), "--cycles", str(scale.cycles)),

@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from benchmarks.table import Bound, Failure, Judged, Line, Unit, microseconds, render, written
+from benchmarks.costs.table import Bound, Failure, Judged, Line, Unit, microseconds, render, written
 
 RATIO = Bound(1.5, Unit.RATIO, "the bare server")
 

@@ -1,6 +1,6 @@
 """Bursts of requests at one or more servers in turn, and what a request costs each of them in CPU.
 
-    python -m benchmarks.burst --server PORT:PID ... --chunks N ... --requests N --bursts N --rounds N --streams N
+    python -m benchmarks.costs.burst --server PORT:PID ... --chunks N ... --requests N --bursts N --rounds N --streams N
 
 A burst is a closed loop of so many streams at a time. The servers take turns, burst by burst and in alternating order,
 so that whatever slows the machine slows all of them. Their CPU is read around each round, with connections open and
@@ -15,9 +15,9 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from benchmarks import messages
 from benchmarks.accounting import cpu_s
-from benchmarks.gateway import Gateway
+from benchmarks.costs import messages
+from benchmarks.costs.gateway import Gateway
 from benchmarks.program import RESULT, run, say, settle_garbage_collector
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ async def _measure(options: argparse.Namespace) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Drive the bursts and say what they cost."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.burst")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.costs.burst")
     parser.add_argument("--server", action="append", required=True, metavar="PORT:PID")
     parser.add_argument("--chunks", action="append", type=int, required=True, metavar="N")
     for name in ("requests", "bursts", "rounds", "streams"):

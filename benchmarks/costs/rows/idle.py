@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from urllib.request import urlopen
 
 from benchmarks.accounting import cpu_s
-from benchmarks.corework import heap_pair_s
-from benchmarks.programs import PickerPool
-from benchmarks.table import Bound, Line, Unit, microseconds
+from benchmarks.costs.corework import heap_pair_s
+from benchmarks.costs.programs import PickerPool
+from benchmarks.costs.table import Bound, Line, Unit, microseconds
 
 if TYPE_CHECKING:
-    from benchmarks.programs import Programs, Serving
-    from benchmarks.scale import Scale
+    from benchmarks.costs.programs import Programs, Serving
+    from benchmarks.costs.scale import Scale
 
 IDLE_BOUND = Bound(0.05, Unit.SHARE, "of a core")
 SCRAPES_PER_SECOND = 5

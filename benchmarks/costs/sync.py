@@ -1,6 +1,6 @@
 """Following a large namespace: what the first sync costs, how long it holds up the loop, how fast a change arrives.
 
-    python -m benchmarks.sync --kubeconfig PATH --pods N --changes M
+    python -m benchmarks.costs.sync --kubeconfig PATH --pods N --changes M
 
 Everything is there that takes objects in when a picker runs: the reflectors, the reconciler, the core. The scraper
 is not, since there is nobody to scrape.
@@ -19,7 +19,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from benchmarks.accounting import resident_bytes
-from benchmarks.apiserver import NAMESPACE, POOL
+from benchmarks.costs.apiserver import NAMESPACE, POOL
 from benchmarks.program import RESULT, run, say, settle_garbage_collector
 from epp.api.manifest import POOL_GROUP
 from epp.api.pool import PoolReconciler
@@ -152,7 +152,7 @@ async def _change_s(server: ApiServer, follower: Follower, number: int) -> float
 
 def main(argv: list[str] | None = None) -> None:
     """Measure once, in this process."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.sync")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.costs.sync")
     parser.add_argument("--kubeconfig", type=Path, required=True)
     parser.add_argument("--pods", type=int, required=True)
     parser.add_argument("--changes", type=int, required=True)

@@ -1,0 +1,6 @@
+"""What the picker costs, as ratios against a bare server in the same run (`python -m benchmarks.costs`).
+
+`rows` has one module for each row of the table, `scale` its sizes, `table` its lines and bounds, `report` its JSON. The
+other modules are the programs that the rows start: servers (`bare`, `stub`, `apiserver`), load (`burst`, `hold`,
+`handover`), and work inside one process (`corework`, `sync`).
+"""
