@@ -15,7 +15,7 @@ demo: $(VENV)/.demo   ## everything on this machine: Envoy, simulated model serv
 	@$(BIN)/epp demo $(ARGS)
 
 test: $(VENV)/.dev    ## the whole test suite
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile $(ARGS)
 
 lint: $(VENV)/.dev    ## ruff, mypy strict, import contracts
 	@$(BIN)/ruff check .
