@@ -5,12 +5,15 @@ over a file, ConfigMap link swaps, files that come later. What becomes of object
 in `lastgood`. Nothing is raised for what files hold, and nothing is logged: problems come with each delta.
 
 Files are looked at and read in a worker thread, so that neither a slow disk nor a large file holds up the event loop.
-The thread changes nothing; what it found is taken over by whoever awaits it, so a cancelled wait loses nothing.
+Nor do files that stay as they are: the thread sleeps between its looks by itself, and the loop hears of it when there
+is something to read. The thread changes nothing; what it found is taken over by whoever awaits it, so a cancelled wait
+loses nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -54,22 +57,17 @@ class ObjectFiles:
 
     async def changes(self) -> AsyncGenerator[Delta, None]:
         """What changes from now on. One consumer at a time; it can be cancelled at any moment, and begun again."""
-        unread: Survey | None = None
-        polls = 0
-        while True:
-            await asyncio.sleep(self._poll_interval_s)
-            seen = await asyncio.to_thread(survey, self._path)
-            if seen == self._last.survey:
-                unread, polls = None, 0
-                continue
-            polls += 1
-            if seen != unread and polls < _PATIENCE_POLLS:
-                unread = seen
-                continue
-            unread, polls = None, 0
-            self._last, delta = await asyncio.to_thread(_look, self._path, self._last)
-            if delta:
-                yield delta
+        given_up = threading.Event()
+        try:
+            while True:
+                await asyncio.to_thread(
+                    _until_news, self._path, self._last.survey, self._poll_interval_s, given_up
+                )
+                self._last, delta = await asyncio.to_thread(_look, self._path, self._last)
+                if delta:
+                    yield delta
+        finally:
+            given_up.set()
 
     @property
     def problems(self) -> tuple[FileProblem, ...]:
@@ -86,6 +84,21 @@ class ObjectFiles:
         if place is None:
             return FileProblem(str(self._path), None, None, note.problem)
         return FileProblem(place.file, place.document, place.line, note.problem)
+
+
+def _until_news(path: Path, last: Survey, poll_interval_s: float, given_up: threading.Event) -> None:
+    """Return when there is something to read, or nobody waits for it any more."""
+    unread: Survey | None = None
+    polls = 0
+    while not given_up.wait(poll_interval_s):
+        seen = survey(path)
+        if seen == last:
+            unread, polls = None, 0
+            continue
+        polls += 1
+        if seen == unread or polls == _PATIENCE_POLLS:
+            return
+        unread = seen
 
 
 def _look(path: Path, last: _Round) -> tuple[_Round, Delta]:

@@ -53,7 +53,7 @@ def survey(path: Path) -> Survey:
     try:
         status = path.stat()
         if not stat.S_ISDIR(status.st_mode):
-            return Survey({str(path): _stamp(status)}, "")
+            return Survey({str(path): stamp_of(status)}, "")
         found = sorted(
             file for file in path.iterdir() if file.name.endswith(SUFFIXES) and not file.name.startswith(".")
         )
@@ -64,12 +64,13 @@ def survey(path: Path) -> Survey:
     files: dict[str, Stamp | None] = {}
     for file in found:
         try:
-            files[str(file)] = _stamp(file.stat())
+            files[str(file)] = stamp_of(file.stat())
         except OSError as error:
             if error.errno != errno.ENOENT:  # a link to nothing is a file that is missing
                 files[str(file)] = None
     return Survey(files, "" if files else f"the folder holds no file that ends in {', '.join(SUFFIXES)}")
 
 
-def _stamp(status: os.stat_result) -> Stamp:
+def stamp_of(status: os.stat_result) -> Stamp:
+    """The stamp of a file with this status."""
     return Stamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)

@@ -237,6 +237,13 @@ def gradually(
     As many come as go in each, so that a pool which is replaced is never small on the way; who comes to an address
     comes in the step in which the one before goes.
     """
+    size = most // 2
+    if not old:
+        # Nobody leaves, so nobody has to be paired: for a large pool that would be more work than a whole step.
+        for end in range(size, len(new), size):
+            yield new[:end]
+        yield new
+        return
     current = {each.key: each for each in old}
     goal = {each.key: each for each in new}
     leaving = {key[0]: key for key in current if key not in goal}
@@ -247,7 +254,7 @@ def gradually(
     others = iter(list(leaving.values()))
     turnover += [(key, gone or next(others, None)) for key, gone in coming]
     turnover += [(None, gone) for gone in others]
-    rest, size = iter(turnover), most // 2
+    rest = iter(turnover)
     for _ in range(size, len(turnover), size):
         for come, gone in islice(rest, size):
             if gone is not None:

@@ -8,7 +8,8 @@ What is promised:
 - Contents count, not times of change. A mounted ConfigMap's link swap, a file written anew and a file that was gone
   for a while are all alike. A file that changes is read once it has kept still for a poll, so that none is taken that
   is half written; an empty one is never taken for the defaults.
-- Files are read and parsed in a worker thread. The loop only compares, builds and applies.
+- The file is looked at, read and parsed in a worker thread, which sleeps between its looks by itself. The loop only
+  compares, builds and applies, and nothing wakes it while the file stays as it is.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import stat
+import threading
+import time
 from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,6 +27,7 @@ import structlog
 
 from epp.config.parse import parse_bytes
 from epp.config.problems import ConfigError
+from epp.files.survey import AGAIN, Stamp, stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,9 +120,18 @@ class ConfigReload:
                 "changes of the configuration are not noticed: it is no regular file", file=str(self._path)
             )
             return
-        while True:
-            await asyncio.sleep(self._poll_interval_s)
-            await self.look()
+        given_up = threading.Event()
+        stamp: Stamp | None = AGAIN
+        try:
+            while True:
+                # Something that was seen once is judged when it has kept still.
+                known = AGAIN if self._seen is not None else stamp
+                stamp = await asyncio.to_thread(
+                    _until_news, self._path, known, self._poll_interval_s, given_up
+                )
+                await self.look()
+        finally:
+            given_up.set()
 
     async def _judge(self, seen: _Look) -> ReloadOutcome:
         if seen.trouble:
@@ -175,6 +188,26 @@ def _needing_restart(now: EndpointPickerConfig, new: EndpointPickerConfig) -> li
         ("requestHandler", now.parsers, new.parsers),
     )
     return [name for name, before, after in sections if before != after]
+
+
+def _until_news(
+    path: Path, known: Stamp | None, poll_interval_s: float, given_up: threading.Event
+) -> Stamp | None:
+    """Return the file's stamp when it isn't `known`, or when nobody waits for it any more; None: there is no file."""
+    while not given_up.wait(poll_interval_s):
+        stamp = _stamp(path)
+        if stamp != known:
+            return stamp
+    return known
+
+
+def _stamp(path: Path) -> Stamp | None:
+    try:
+        stamp = stamp_of(path.stat())
+    except OSError:
+        return None
+    # One that is so young may be written again without its stamp showing it.
+    return stamp if stamp.is_settled(time.time_ns()) else AGAIN
 
 
 def _read(path: Path) -> _Look:

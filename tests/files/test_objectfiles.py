@@ -310,3 +310,31 @@ def test_nothing_runs_on_when_the_loop_is_closed(tmp_path):
 
     asyncio.run(follow_a_while())
     assert threading.active_count() == before
+
+
+async def test_the_loop_sleeps_while_files_stay_as_they_are(tmp_path, monkeypatch):
+    """However often they are looked at: what isn't news is the thread's business."""
+    (tmp_path / "o.yaml").write_text(objective("x", 1))
+    looks = threading.Semaphore(0)
+    hops = []
+    to_thread = asyncio.to_thread
+
+    def look(path):
+        looks.release()
+        return survey(path)
+
+    async def hop(work, *arguments):
+        hops.append(work)
+        return await to_thread(work, *arguments)
+
+    following = Following(tmp_path)
+    await asyncio.sleep(0.15)  # a file this young is read again whatever its stamp says
+    following.files.load()
+    monkeypatch.setattr(objectfiles, "survey", look)
+    monkeypatch.setattr(asyncio, "to_thread", hop)
+    waiting = asyncio.create_task(anext(following.files.changes()))
+    for _ in range(10):
+        assert await to_thread(looks.acquire, timeout=DEADLINE_S)
+    assert len(hops) == 1
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)

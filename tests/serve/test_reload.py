@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from epp.config import EndpointPickerConfig, Runtime, build, parse_config
+from epp.serve import reload
 from epp.serve.reload import MAX_FILE_BYTES, ConfigReload, ReloadOutcome
 
 APPLIED, REFUSED, UNCHANGED = ReloadOutcome
@@ -341,4 +342,33 @@ async def test_the_loop_is_not_held_up(followed, monkeypatch):
     monkeypatch.setattr("epp.serve.reload.parse_bytes", spied)
     await followed.given(SHORT)
     assert threads == {False}
+    assert followed.outcomes == [APPLIED]
+
+
+async def test_a_file_that_stays_as_it_is_is_not_read_again(tmp_path, monkeypatch):
+    """Its stamp is looked at, in a thread that sleeps by itself; a change is read at once."""
+    followed = Followed(tmp_path / "config.yaml")
+    stamps, reads = threading.Semaphore(0), []
+    stamp_of, read = reload._stamp, reload._read
+
+    def stamp(path):
+        stamps.release()
+        return stamp_of(path)
+
+    monkeypatch.setattr(reload, "_stamp", stamp)
+    monkeypatch.setattr(reload, "_read", lambda path: reads.append(path) or read(path))
+    followed.reload.start()
+
+    async def until(count):
+        async with asyncio.timeout(60):
+            while len(reads) < count:  # noqa: ASYNC110 - the reads are another thread's
+                await asyncio.sleep(0.001)
+
+    await until(2)
+    for _ in range(20):
+        assert await asyncio.to_thread(stamps.acquire, timeout=60)
+    assert len(reads) == 2
+    followed.path.write_text(SHORT, encoding="utf-8")
+    await until(4)
+    await followed.reload.close()
     assert followed.outcomes == [APPLIED]
