@@ -12,6 +12,9 @@ where there is no fresh sample:
 Without a fresh, sane sample (stale, unknown, negative, not a number) running and queue are our own requests, and KV
 is `KV_UNKNOWN`: a scorer decides what that is worth.
 
+While one candidate has no such sample, running and queue of all are their loads. A fresh engine's queue of 0 beside
+another's own requests would draw everything to the fresh ones until they really queue.
+
 A view is an immutable value, replaced when something about its endpoint changes. Between two choices that
 is mostly one view, so the board keeps each view's row and computes only those of new ones.
 """
@@ -64,7 +67,11 @@ class BoardKeeper:
         rows = [seen(id(view)) or self._add(view) for view in candidates]
         if len(self._rows) > _KEPT_PER_CANDIDATE * len(rows) + 64:
             self._rows = {id(row[0]): row for row in rows}
-        return Board(*zip(*rows, strict=True))
+        board = Board(*zip(*rows, strict=True))
+        if min(board.kv) < 0:
+            # What an engine says of its queue and what we have sent to another are no numbers of one kind.
+            return board._replace(queues=board.loads, runnings=board.loads)
+        return board
 
     def _add(self, view: EndpointView) -> _Row:
         row = _row(view)

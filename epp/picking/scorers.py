@@ -61,8 +61,8 @@ class RunningRequestsScorer:
 class KvCacheUtilizationScorer:
     """Prefers the engine with the most KV cache free.
 
-    Where the cache's use is unknown, the endpoint's own requests stand in for it, as a share of the busiest
-    candidate's load: neither full nor free.
+    Where one candidate's use is unknown, the requests of each stand in for it, as a share of the busiest one's load:
+    neither full nor free, and the same measure for all.
     """
 
     weight: float = 1.0
@@ -76,10 +76,7 @@ class KvCacheUtilizationScorer:
         if min(kv) >= 0:
             return [weight * (1.0 - used) for used in kv]
         busiest = max(board.loads) or 1.0
-        return [
-            weight * (1.0 - (used if used >= 0 else load / busiest))
-            for used, load in zip(kv, board.loads, strict=True)
-        ]
+        return [weight * (1.0 - load / busiest) for load in board.loads]
 
 
 def _fewest(counts: Sequence[float], weight: float) -> list[float]:

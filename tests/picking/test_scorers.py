@@ -54,15 +54,28 @@ def test_weights_multiply(make_view, kind):
 
 
 def test_an_unknown_cache_is_judged_by_own_requests(make_view):
-    """An endpoint without a usable sample is neither full nor free: its share of the busiest load counts."""
+    """Beside an endpoint without a usable sample all are judged by what we know of all: shares of the busiest load."""
     fresh = make_view("fresh", own=10, running=10, kv=0.5)
     stale = make_view("stale", own=5, knowledge=Knowledge.STALE, kv=0.99)
     unknown = make_view("unknown", own=10, knowledge=Knowledge.UNKNOWN)
     idle = make_view("idle", knowledge=Knowledge.UNKNOWN)
-    assert scores(KvCacheUtilizationScorer(), fresh, stale, unknown, idle) == [0.5, 0.5, 0.0, 1.0]
+    assert scores(KvCacheUtilizationScorer(), fresh, stale, unknown, idle) == [0.0, 0.5, 0.0, 1.0]
 
 
 def test_nothing_known_and_nothing_running_scores_full(make_view):
     """The first choices after a start have no load to compare, and that is no division by zero."""
     views = [make_view(name, knowledge=Knowledge.UNKNOWN) for name in "abc"]
     assert scores(KvCacheUtilizationScorer(2.0), *views) == [2.0, 2.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "kind", [QueueScorer, RunningRequestsScorer, KvCacheUtilizationScorer], ids=lambda kind: kind.__name__
+)
+def test_an_endpoint_that_still_tells_does_not_draw_everything(make_view, kind):
+    """Engines that work on equally many requests score alike, though only one of them says that none waits there."""
+    fresh = make_view("fresh", own=4, running=4, kv=0.01)
+    stale = make_view("stale", own=4, knowledge=Knowledge.STALE)
+    busier = make_view("busier", own=6, running=6, kv=0.01)
+    even, same, worse = scores(kind(), fresh, stale, busier)
+    assert even == same
+    assert worse < even
