@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from epp.core.band import Band
     from epp.core.incarnation import Endpoint
-    from epp.core.lane import Item, Lane
+    from epp.core.item import Item
+    from epp.core.lane import Lane
     from epp.core.ledger import Ledger, Room
 
 
@@ -42,12 +43,13 @@ def accrue(bands: Iterable[Band], ledger: Ledger, elapsed_s: float) -> Idleness:
     idle: dict[Endpoint, None] = {}
     withheld: dict[Endpoint, None] = {}
     for band in bands:
-        if not band.queued_requests:
+        queued = band.queued_requests
+        if not queued:
             continue
         if pool_is_empty:
-            band.waits.no_endpoint += band.queued_requests * elapsed_s
+            band.waits.no_endpoint += queued * elapsed_s
         elif above is None and band.unrestricted and band.policy.flow_max_in_flight is None:
-            band.waits.higher_priority += band.queued_requests * elapsed_s
+            band.waits.higher_priority += queued * elapsed_s
         else:
             _book(band, ledger, above, elapsed_s)
             if ledger.full_room.views:
@@ -70,7 +72,7 @@ def reason(item: Item, band: Band, bands: Iterable[Band], ledger: Ledger) -> Wai
         return WaitReason.NO_ENDPOINT
     if lane.need and item.flow.at_cap:
         return WaitReason.FLOW_CAP
-    if lane.is_stranded():
+    if lane.is_restricted and lane.is_stranded():
         return WaitReason.INELIGIBLE
     above: Above | None = ABOVE_NOBODY
     for higher in bands:

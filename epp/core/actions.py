@@ -6,7 +6,6 @@ names are those that clients see in `x-llm-d-request-dropped-reason`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -79,15 +78,13 @@ class Evict(NamedTuple):
     request_id: int
 
 
-@dataclass(frozen=True, slots=True)
-class ScrapeNow:
+class ScrapeNow(NamedTuple):
     """Scrape this endpoint at once: its credit is spent while work waits for it."""
 
     key: tuple[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class WakeAt:
+class WakeAt(NamedTuple):
     """Call again with `Tick` at this time, unless another event comes first. At most one per `handle`."""
 
     at_s: float

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from epp.core.drainrate import DrainRate
 from epp.core.flow import Flow
 from epp.core.hoards import Hoards
-from epp.core.lane import SLACK, Item, Lane, Queue
+from epp.core.lane import SLACK, Lane, Queue
 from epp.core.outlook import Outlook
 from epp.core.statistics import BandStatistics, FlowStatistics
 from epp.core.virtualtime import VirtualTimes
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from epp.core.guard import PolicyGuard
     from epp.core.incarnation import Endpoint
+    from epp.core.item import Item
     from epp.core.lane import LaneKey
     from epp.core.policy import BandPolicy
-    from epp.core.reservation import Reservation
     from epp.core.waits import WaitAccount
 
 OVERFLOW_FLOW = "overflow"
@@ -145,15 +145,15 @@ class Band:
 
     def add(self, item: Item, guard: PolicyGuard, now: float) -> None:
         """Queue an item."""
-        flow, lane, size = item.flow, item.lane, item.request.size_bytes
+        flow, lane, view = item.flow, item.lane, item.view
+        sequence, size = view.sequence, view.size_bytes
         if not flow.queued_requests:
             self._wake(flow, lane, guard, now)
-        if flow.fairness_id == OVERFLOW_FLOW and item.request.fairness_id != OVERFLOW_FLOW:
-            tenant = item.request.fairness_id
-            self.overflowed[tenant] = self.overflowed.get(tenant, 0) + 1
-            self.overflowed_requests += 1
-        lane.items[item.view.sequence] = item
-        self.unrestricted = self.unrestricted and not lane.is_restricted
+        if flow.fairness_id != item.fairness_id:
+            self._enter_overflow(item.fairness_id)
+        lane.items[sequence] = item
+        if lane.is_restricted:
+            self.unrestricted = False
         queue = flow.queues.get(lane)
         if queue is None:
             queue = Queue()
@@ -161,19 +161,23 @@ class Band:
                 queue.offset = self.virtual.offset(flow, lane)
             flow.queues[lane] = queue
             lane.flows += 1
-        heappush(queue.heap, (item.order_key, item.view.sequence))
+        item.queue = queue
+        heappush(queue.heap, (item.order_key, sequence))
         queue.count += 1
-        lane.held += lane.need and flow.at_cap
         if lane.need:
-            item.cost = guard.fairness_cost(self.policy.fairness, item.view)
-            flow.queued_cost += item.cost
+            item.cost = cost = guard.fairness_cost(self.policy.fairness, view)
+            flow.queued_cost += cost
+            lane.held += flow.at_cap
+        else:
+            self.queued_free += 1
         flow.queued_requests += 1
         flow.queued_bytes += size
-        flow.pushed(item.view.sequence, lane)
+        if flow.newest is not None:
+            flow.pushed(sequence, lane)
         self.queued_requests += 1
         self.queued_bytes += size
-        self.queued_free += not lane.need
-        self.hoards.grew(flow)
+        if self.hoards.heaps:
+            self.hoards.grew(flow)
         if lane.head(flow) is item:
             lane.rank(flow, self.policy, guard)
 
@@ -187,12 +191,12 @@ class Band:
 
     def dispatch(self, item: Item, endpoint: Endpoint, guard: PolicyGuard, now: float) -> None:
         """Remove an item that goes to `endpoint`, moving virtual time and charging its flow."""
-        flow = item.flow
-        if item.request.need:
-            offset = flow.queues[item.lane].offset
+        flow, lane = item.flow, item.lane
+        if lane.need:
+            offset = item.queue.offset
             self.virtual.served(endpoint, flow.tag + offset)
             flow.charge(item.cost, endpoint, offset)
-            self.charged_tokens += item.view.charge_tokens
+            self.charged_tokens += item.tokens
             flow.running_requests += 1
             self.running_flows[flow.fairness_id] = flow
             if self.policy.flow_max_in_flight is not None:
@@ -202,18 +206,18 @@ class Band:
         if flow.queues:
             self.rerank(flow, guard)
 
-    def ended(self, held: Reservation, guard: PolicyGuard, *, correction: float, now: float) -> None:
+    def ended(self, item: Item, guard: PolicyGuard, *, correction: float, now: float) -> None:
         """A running request is gone; its charge was off by `correction`."""
         self.running_requests -= 1
         if not (self.queued_requests or self.running_requests):
             self.idle_since_s = now
-        if not held.need:
+        if not item.lane.need:
             return
-        flow = held.flow
+        flow = item.flow
         flow.running_requests -= 1
         if not flow.running_requests:
             del self.running_flows[flow.fairness_id]
-        moved = flow.settle(correction if flow.lifetime == self.virtual.lifetime else 0.0, held.epoch)
+        moved = flow.settle(correction if flow.lifetime == self.virtual.lifetime else 0.0, item.epoch)
         if flow.at_cap and not self._is_at_cap(flow):
             self._release(flow, guard, now)
             moved = True
@@ -264,14 +268,14 @@ class Band:
 
     def newest_of(self, flow: Flow) -> Iterator[Item]:
         """One flow's items, the one that arrived last first."""
-        newest, lanes = flow.newest, flow.newest_in
+        newest = flow.by_newness()
         for at in range(len(newest) - 1, -1, -1):
-            item = lanes[at].items.get(newest[at])
+            sequence, lane = newest[at]
+            item = lane.items.get(sequence)
             if item is not None:
                 yield item
             elif at == len(newest) - 1:
                 newest.pop()
-                lanes.pop()
 
     def statistics(self, now: float, *, expected_wait_s: float | None, in_use: bool) -> BandStatistics:
         """A snapshot."""
@@ -311,21 +315,24 @@ class Band:
     # ------------------------------------------------------------------- inside
 
     def _remove(self, item: Item, now: float) -> None:
-        flow, lane, size = item.flow, item.lane, item.request.size_bytes
-        queue = flow.queues[lane]
-        del lane.items[item.view.sequence]
+        flow, lane, view = item.flow, item.lane, item.view
+        queue, size = item.queue, view.size_bytes
+        del lane.items[view.sequence]
         queue.count -= 1
-        lane.held -= lane.need and flow.at_cap
+        if lane.need:
+            lane.held -= flow.at_cap
+        else:
+            self.queued_free -= 1
         flow.queued_requests -= 1
         flow.queued_bytes -= size
         flow.queued_cost -= item.cost
         self.queued_requests -= 1
         self.queued_bytes -= size
-        self.queued_free -= not lane.need
-        if flow.fairness_id == OVERFLOW_FLOW and item.request.fairness_id != OVERFLOW_FLOW:
-            self._leave_overflow(item.request.fairness_id)
+        if flow.fairness_id != item.fairness_id:
+            self._leave_overflow(item.fairness_id)
         if not queue.count:
             del flow.queues[lane]
+            queue.version += 1
             lane.flows -= 1
         elif len(queue.heap) > 4 * queue.count + SLACK:
             queue.heap = [entry for entry in queue.heap if entry[1] in lane.items]
@@ -351,8 +358,7 @@ class Band:
 
     def _rest(self, flow: Flow, now: float) -> None:
         del self.flows[flow.fairness_id]
-        flow.newest.clear()
-        flow.newest_in.clear()
+        flow.newest = None
         flow.queued_cost = 0.0
         flow.rested_s = now
         if not self.queued_requests:
@@ -413,6 +419,10 @@ class Band:
         for lane, queue in flow.queues.items():
             queue.heap = [(lane.items[at].order_key, at) for _, at in queue.heap if at in lane.items]
             heapify(queue.heap)
+
+    def _enter_overflow(self, tenant: str) -> None:
+        self.overflowed[tenant] = self.overflowed.get(tenant, 0) + 1
+        self.overflowed_requests += 1
 
     def _leave_overflow(self, tenant: str) -> None:
         left = self.overflowed[tenant] - 1

@@ -44,21 +44,25 @@ class Bands:
         "_guard",
         "_is_uneven",
         "_ledger",
-        "_look_s",
         "_policy",
         "_provided",
         "_retired",
-        "_to_adopt",
         "_used",
         "_wanted",
         "in_order",
+        "look_s",
         "queued_bytes",
         "queued_free",
         "queued_requests",
+        "to_adopt",
     )
 
     in_order: tuple[Band, ...]
     """Highest priority first."""
+    look_s: float
+    """When a look is taken next at who is in use."""
+    to_adopt: list[int]
+    """The bands that have yet to take over the configuration."""
     queued_requests: int
     """Over all bands; the waiting room keeps it."""
     queued_bytes: int
@@ -74,8 +78,8 @@ class Bands:
         self._bands: dict[int, Band] = {}
         self._retired: dict[int, WaitAccount] = {}
         self._used: tuple[int, ...] = ()
-        self._to_adopt: list[int] = []
-        self._look_s = now + LINGER_S
+        self.to_adopt = []
+        self.look_s = now + LINGER_S
         self._is_uneven = False
         self.queued_requests = 0
         self.queued_bytes = 0
@@ -139,7 +143,7 @@ class Bands:
     def adopt(self, policy: FlowControlPolicy, now: float) -> None:
         """Another configuration is in force; `adopt_next` takes it over."""
         self._policy = policy
-        self._to_adopt = [priority for priority, band in self._bands.items() if band.queued_requests]
+        self.to_adopt = [priority for priority, band in self._bands.items() if band.queued_requests]
         for band in self:
             if not band.queued_requests:
                 band.adopt(policy.band(band.priority), self._guard, now)
@@ -147,12 +151,12 @@ class Bands:
 
     def adopt_next(self, now: float) -> bool:
         """Let one more band take over the configuration. Returns whether there are more to come."""
-        while self._to_adopt:
-            band = self._bands.get(self._to_adopt.pop(0))
+        while self.to_adopt:
+            band = self._bands.get(self.to_adopt.pop(0))
             if band is not None:
                 band.adopt(self._policy.band(band.priority), self._guard, now)
                 break
-        return bool(self._to_adopt)
+        return bool(self.to_adopt)
 
     def retired_wait_s(self) -> dict[int, Mapping[WaitReason, float]]:
         """What the bands that are gone have booked."""
@@ -181,16 +185,16 @@ class Bands:
 
     def refresh_use(self, now: float) -> None:
         """Bands that have been idle for a while don't count any more. To be called often: it looks rarely."""
-        if now < self._look_s:
+        if now < self.look_s:
             return
-        self._look_s = now + LINGER_S
+        self.look_s = now + LINGER_S
         used = tuple(priority for priority in self._used if not self._is_out_of_use(priority, now))
         if used != self._used:
             self._use(used, now)
 
     def next_use_s(self) -> float:
         """When the next look is taken at who is in use; infinite if nothing depends on it."""
-        return self._look_s if self._is_uneven else inf
+        return self.look_s if self._is_uneven else inf
 
     def is_used(self, band: Band) -> bool:
         """Whether ceilings count the band."""
@@ -219,9 +223,9 @@ class Bands:
         lane = band.lanes.get(key)
         if lane is None:
             lane = band.lanes[key] = Lane(*key)
-            if request.eligibility != ANY:
+            if request.eligibility is not ANY:
                 lane.eligible = self._resolve(request.eligibility)
-            if request.prefill is not None and request.prefill != ANY:
+            if request.prefill is not None and request.prefill is not ANY:
                 lane.prefill_eligible = self._resolve(request.prefill)
         return lane
 
@@ -231,10 +235,7 @@ class Bands:
 
     def may_mint_flow(self) -> bool:
         """Whether one more tenant may have a flow of its own."""
-        flows = 0
-        for band in self.in_order:
-            flows += len(band.flows)
-        return flows < self._policy.max_flows
+        return sum([len(band.flows) for band in self.in_order]) < self._policy.max_flows
 
     def endpoints_changed(self, turnover: Turnover) -> None:
         """The pool's endpoints changed: virtual times and eligibilities follow."""

@@ -43,7 +43,7 @@ class StalenessPolicy(Enum):
 def below(load: float, limit: float, ceiling: float) -> bool:
     """Whether `load` is below `ceiling`'s share of `limit`; 0 means never, else at least 1 fits."""
     share = limit * ceiling
-    return share > 0 and load < max(share, 1.0)
+    return share > 0 and (load < share or load < 1.0)
 
 
 def own_accounting(endpoint: EndpointView, ceiling: float, floor: float = OWN_ACCOUNTING_FLOOR) -> bool:

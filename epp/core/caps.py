@@ -20,8 +20,10 @@ from epp.core.statistics import DisplacedBy
 if TYPE_CHECKING:
     from epp.core.band import Band
     from epp.core.bands import Bands
-    from epp.core.lane import Item
-    from epp.core.policy import FlowControlPolicy
+    from epp.core.flow import Flow
+    from epp.core.item import Item
+    from epp.core.lane import Lane
+    from epp.core.policy import BandPolicy, FlowControlPolicy
 
 
 _MOST_LOOKS = 1024
@@ -48,13 +50,17 @@ class Displaces:
 
 Verdict = Fits | Full | Displaces
 
+_FITS = Fits()
+
 
 def judge(newcomer: Item, bands: Bands, policy: FlowControlPolicy, *, most_victims: int) -> Verdict:
     """What the caps say to `newcomer`, which is queued already. More than `most_victims` are never displaced."""
-    band = bands[newcomer.request.priority]
-    if _fills_flow(newcomer, band) or _opens_lane_too_many(newcomer, bands, policy):
+    band = newcomer.band
+    rules, size = band.policy, newcomer.view.size_bytes
+    if _fills_flow(newcomer.flow, rules):
         return Full()
-    rules, size = band.policy, newcomer.request.size_bytes
+    if newcomer.lane.is_restricted and _opens_lane_too_many(newcomer.lane, bands, policy):
+        return Full()
     lacks_place = policy.max_requests is not None and bands.queued_requests > policy.max_requests
     lacking_bytes = 0
     if policy.max_bytes is not None:
@@ -67,23 +73,21 @@ def judge(newcomer: Item, bands: Bands, policy: FlowControlPolicy, *, most_victi
         lacking_bytes = max(lacking_bytes, band_lacking_bytes)
         return _from_fattest(newcomer, band, lacks_place, lacking_bytes, most_victims)
     if not lacks_place and lacking_bytes <= 0:
-        return Fits()
+        return _FITS
     victims = _from_below(band, bands, lacks_place, lacking_bytes, most_victims)
     if victims is not None:
         return Displaces(victims, DisplacedBy.HIGHER_PRIORITY)
     return _from_fattest(newcomer, band, lacks_place, lacking_bytes, most_victims)
 
 
-def _fills_flow(newcomer: Item, band: Band) -> bool:
-    rules, flow = band.policy, newcomer.flow
+def _fills_flow(flow: Flow, rules: BandPolicy) -> bool:
     if rules.flow_max_requests is not None and flow.queued_requests > rules.flow_max_requests:
         return True
     return rules.flow_max_bytes is not None and flow.queued_bytes > rules.flow_max_bytes
 
 
-def _opens_lane_too_many(newcomer: Item, bands: Bands, policy: FlowControlPolicy) -> bool:
-    lane = newcomer.lane
-    return lane.is_restricted and len(lane.items) == 1 and bands.restricted_lanes() > policy.max_lanes
+def _opens_lane_too_many(lane: Lane, bands: Bands, policy: FlowControlPolicy) -> bool:
+    return len(lane.items) == 1 and bands.restricted_lanes() > policy.max_lanes
 
 
 def _from_below(
@@ -100,11 +104,11 @@ def _from_below(
             looks += 1
             if looks > _MOST_LOOKS:
                 return None
-            if not lacks_place and not item.request.size_bytes:
+            if not lacks_place and not item.view.size_bytes:
                 continue  # it would give nothing that is needed
             victims.append(item)
             lacks_place = False
-            lacking_bytes -= item.request.size_bytes
+            lacking_bytes -= item.view.size_bytes
             if lacking_bytes <= 0:
                 return tuple(victims)
             if len(victims) == most_victims:
@@ -123,12 +127,12 @@ def _from_fattest(
     for looks, item in enumerate(band.newest_of(fattest)):
         if spare <= 0 or len(victims) == most_victims or looks == _MOST_LOOKS:
             return Full()
-        if not lacks_place and not item.request.size_bytes:
+        if not lacks_place and not item.view.size_bytes:
             continue
         victims.append(item)
         lacks_place = False
-        lacking_bytes -= item.request.size_bytes
-        spare -= item.request.size_bytes if shortage is Shortage.BYTES else 1
+        lacking_bytes -= item.view.size_bytes
+        spare -= item.view.size_bytes if shortage is Shortage.BYTES else 1
         if lacking_bytes <= 0:
             return Displaces(tuple(victims), DisplacedBy.SMALLER_FLOW)
     return Full()

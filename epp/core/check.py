@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from epp.core.bands import Bands
     from epp.core.flow import Flow
     from epp.core.incarnation import Endpoint
-    from epp.core.lane import Item, Lane
+    from epp.core.item import Item
+    from epp.core.lane import Lane
     from epp.core.ledger import Ledger
     from epp.core.policy import FlowControlPolicy
     from epp.core.running import Running
@@ -91,19 +92,17 @@ def check_books(bands: Bands, queued: Mapping[int, Item]) -> None:
     seen: Counter[int] = Counter()
     for band in bands:
         items = [item for lane in band.lanes.values() for item in lane.items.values()]
-        seen.update(item.request.request_id for item in items)
+        seen.update(item.request_id for item in items)
         _expect(band.queued_requests == len(items), f"band {band.priority} counts {band.queued_requests}")
-        size = sum(item.request.size_bytes for item in items)
+        size = sum(item.view.size_bytes for item in items)
         _expect(
             band.queued_bytes == size, f"band {band.priority} counts {band.queued_bytes} bytes, not {size}"
         )
         _expect(all(lane.items for lane in band.lanes.values()), f"band {band.priority} keeps an empty lane")
         for key, lane in band.lanes.items():
-            kinds = {
-                (item.request.eligibility, item.request.need, item.request.prefill)
-                for item in lane.items.values()
-            }
-            _expect(kinds == {key}, f"a lane of band {band.priority} mixes {kinds}")
+            _expect(lane.key == key, f"a lane of band {band.priority} stands at {key}")
+            strays = [item for item in lane.items.values() if item.lane is not lane or item.band is not band]
+            _expect(not strays, f"a lane of band {band.priority} has {strays}, which stand elsewhere")
         for lane in band.lanes.values():
             flows = len({item.flow for item in lane.items.values()})
             _expect(
@@ -111,13 +110,13 @@ def check_books(bands: Bands, queued: Mapping[int, Item]) -> None:
             )
             held = sum(lane.need and item.flow.at_cap for item in lane.items.values())
             _expect(lane.held == held, f"a lane of band {band.priority} counts {lane.held} held, not {held}")
-        free = sum(not item.request.need for item in items)
+        free = sum(not item.need for item in items)
         _expect(band.queued_free == free, f"band {band.priority} counts {band.queued_free} without need")
         _check_flows(band, items)
     _expect(max(seen.values(), default=1) == 1, "an item is queued twice")
     _expect(set(seen) == set(queued), "the table of queued requests differs from the bands")
     _expect(bands.queued_requests == len(queued), f"{bands.queued_requests} counted, {len(queued)} queued")
-    total = sum(item.request.size_bytes for item in queued.values())
+    total = sum(item.view.size_bytes for item in queued.values())
     _expect(bands.queued_bytes == total, f"{bands.queued_bytes} bytes counted, {total} queued")
     ceilings = [band.ceiling for band in bands if bands.is_used(band)]
     _expect(ceilings == sorted(ceilings, reverse=True), f"ceilings rise downwards: {ceilings}")
@@ -173,7 +172,7 @@ def _check_flows(band: Band, items: list[Item]) -> None:
         name = flow.fairness_id
         _expect(band.flows.get(name) is flow, f"flow {name} is not the one that the band knows")
         _expect(flow.queued_requests == len(mine), f"flow {name} counts {flow.queued_requests}")
-        size = sum(item.request.size_bytes for item in mine)
+        size = sum(item.view.size_bytes for item in mine)
         _expect(flow.queued_bytes == size, f"flow {name} counts {flow.queued_bytes} bytes, not {size}")
         by_lane: dict[Lane, list[Item]] = {}
         for item in mine:

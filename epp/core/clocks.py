@@ -55,6 +55,14 @@ class DeadlineHeap:
             heappop(entries)
         return entries[0] if entries else None
 
+    def next_s(self, alive: Container[int]) -> float:
+        """As `first`, the deadline alone; infinite if there is none."""
+        entries = self._entries
+        if entries and entries[0][1] in alive:  # mostly, and asked after every event
+            return entries[0][0]
+        first = self.first(alive)
+        return inf if first is None else first[0]
+
     def lower_bound_s(self) -> float:
         """No deadline is earlier than this; infinite if there is none. Cheap: it may be a tombstone's."""
         return self._entries[0][0] if self._entries else inf
@@ -118,8 +126,7 @@ class WaitClocks:
 
     def next_due_s(self, alive: Container[int]) -> float:
         """When the next of the items in `alive` runs out of time if nothing changes, or sooner; infinite if never."""
-        first = (self.empty if self.pool_is_empty else self.busy).first(alive)
-        return inf if first is None else self._due_s(first[0])
+        return self._due_s((self.empty if self.pool_is_empty else self.busy).next_s(alive))
 
     def overdue(self, alive: Container[int], now: float) -> int | None:
         """An item that has run out of time on either clock; the longest overdue of one clock first.

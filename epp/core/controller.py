@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from epp.core.drainpass import Decision
     from epp.core.eviction import EvictionPolicy
     from epp.core.insight import Story
-    from epp.core.lane import Item
+    from epp.core.item import Item
     from epp.core.policy import FlowControlPolicy
 
 STEP = 64
@@ -78,6 +78,7 @@ class Controller:
         self._evictor = Evictor()
         self._prospects = Prospects(self._bands, self._ledger)
         self._now = now
+        self._due_s = now
         self._draining = False
         self._more_to_do = False
         self._idle_eligible_slot_s = 0.0
@@ -117,9 +118,9 @@ class Controller:
             raise ValueError(f"request_id {event.request_id} is in use: ids must be unique")
         actions: list[Action] = []
         self._advance(now)
-        budget = self._expire(STEP, actions)
+        budget = STEP if self._now < self._due_s else self._catch_up(actions)
         self._apply(event, actions)
-        adopting = bands.adopt_next(self._now)
+        adopting = bool(bands.to_adopt) and bands.adopt_next(self._now)
         budget = self._shut_down(budget, actions) if self._draining else self._drained(budget, actions)
         if type(event) is Arrived:
             self._settle_in(event, actions)
@@ -132,10 +133,7 @@ class Controller:
                 self._make_way(self._policy.eviction, actions)
             if asked := self._ledger.ask(self._now):
                 actions.extend([ScrapeNow(endpoint.spec.key) for endpoint in asked])
-        if waiting.items or adopting:
-            wake_s = self._next_wake_s()
-            if wake_s < inf:
-                actions.append(WakeAt(wake_s))
+        self._note_next(actions, is_awaited=adopting or bool(waiting.items))
         return actions
 
     def _apply(self, event: Event, actions: list[Action]) -> None:
@@ -174,8 +172,12 @@ class Controller:
                 self._idle_eligible_slot_s += idle.eligible_s
                 self._ceiling_slot_s += idle.ceiling_s
             self._now = now
-            self._bands.refresh_use(now)
+
+    def _catch_up(self, actions: list[Action]) -> int:
+        """Do what has become due, whatever the event. Returns what is left of this step's decisions."""
+        self._bands.refresh_use(self._now)
         self._ledger.expire_knowledge(self._now)
+        return self._expire(STEP, actions)
 
     def _expire(self, budget: int, actions: list[Action]) -> int:
         """Refuse what has waited too long, the longest overdue first."""
@@ -204,17 +206,23 @@ class Controller:
                 assert_never(clock)
         return True
 
-    def _next_wake_s(self) -> float:
-        if self._more_to_do or self._waiting.overdue_left:
-            return self._now
-        wake_s = min(
-            self._ledger.next_ask_s(),
-            self._ledger.next_stale_s(),
-            self._waiting.next_due_s(),
-            self._bands.next_use_s(),
-            self._evictor.next_s(self._now) if self._policy.eviction is not None else inf,
-        )
-        return max(wake_s, self._now)
+    def _note_next(self, actions: list[Action], *, is_awaited: bool) -> None:
+        """Work out when the next thing is due, and ask to be woken then if somebody waits for it."""
+        now, ledger, waiting = self._now, self._ledger, self._waiting
+        due_s = ledger.next_stale_s()
+        if waiting.overdue_left:
+            due_s = now
+        elif is_awaited:
+            due_s = min(due_s, waiting.clocks.next_due_s(waiting.by_sequence))
+        if is_awaited:
+            wake_s = now
+            if not self._more_to_do:
+                wake_s = min(due_s, ledger.next_ask_s(), self._bands.next_use_s())
+                if self._policy.eviction is not None:
+                    wake_s = min(wake_s, self._evictor.next_s(now))
+            if wake_s < inf:
+                actions.append(WakeAt(max(now, wake_s)))
+        self._due_s = min(due_s, self._bands.look_s)
 
     # =================================================================== the events
 
@@ -234,7 +242,7 @@ class Controller:
                 self._evictor.ended(event.request_id, self._now)
         elif not isinstance(event, Ended):
             self._waiting.leave(item)
-            self._bands[item.request.priority].take(item, self._guard, self._now)
+            item.band.take(item, self._guard, self._now)
 
     def _first_byte(self, request_id: int) -> None:
         eviction = self._policy.eviction
@@ -260,25 +268,25 @@ class Controller:
             return budget
 
         def skip(item: Item) -> bool:
-            return self._waiting.overdue_left and self._refuse_if_due(item, actions)
+            return self._refuse_if_due(item, actions)
 
         def dispatch(decision: Decision) -> None:
             self._dispatch(decision, actions)
 
-        return self._drain.run(budget, CarryOut(skip, dispatch))
+        return self._drain.run(budget, CarryOut(skip if self._waiting.overdue_left else None, dispatch))
 
     def _dispatch(self, decision: Decision, actions: list[Action]) -> None:
-        item, band, endpoint, prefill = decision
-        now = self._now
+        item, endpoint, prefill = decision
+        now, band = self._now, item.band
         self._waiting.leave(item)
-        cost = self._running.start(decision, now)
-        band.drain.count(now, cost)
+        self._running.start(decision, now)
+        band.drain.count(now, item.cost)
         waited_s = now - item.view.arrived_s
         if item.expected_s is not None:
             band.outlook.learn(estimated_s=item.expected_s, waited_s=waited_s, now=now)
         actions.append(
             Dispatch(
-                item.request.request_id,
+                item.request_id,
                 endpoint.spec,
                 waited_s,
                 _entry(item),
@@ -291,13 +299,12 @@ class Controller:
         item = self._waiting.items.get(newcomer.request_id)
         if item is None:
             return
-        band = self._bands[newcomer.priority]
+        band = item.band
         item.position = self._prospects.queued_down_to(band) - 1
-        item.blocked_by = accounting.reason(item, band, self._bands, self._ledger)
+        item.blocked_by = accounting.reason(item, band, self._bands.in_order, self._ledger)
         # Estimates are held against what comes of them, which takes a few; an early refusal takes everybody's.
-        is_asked = (
-            self._policy.early_refusal is not EarlyRefusal.OFF or not item.view.sequence % _ESTIMATED_ONE_IN
-        )
+        is_early = self._policy.early_refusal is not EarlyRefusal.OFF
+        is_asked = is_early or not item.view.sequence % _ESTIMATED_ONE_IN
         # Of who is restricted, or held back by its own flow, what drains elsewhere says nothing.
         is_typical = newcomer.need and not item.lane.is_restricted and not item.flow.at_cap
         if is_asked and is_typical and self._ledger.listed:
@@ -307,7 +314,7 @@ class Controller:
             case caps.Full():
                 reason = Reason.SATURATED if self._ledger.listed else Reason.NO_ENDPOINTS
                 self._refuse(item, reason, actions)
-            case caps.Fits() | caps.Displaces() if self._is_hopeless(item, band):
+            case caps.Fits() | caps.Displaces() if is_early and self._is_hopeless(item, band):
                 self._refuse(item, Reason.WOULD_EXPIRE, actions)
             case caps.Fits():
                 pass
@@ -319,9 +326,9 @@ class Controller:
                 assert_never(verdict)
 
     def _is_hopeless(self, item: Item, band: Band) -> bool:
-        """Whether its budget will surely run out before its turn comes, and the policy wants that said at once."""
+        """Whether its budget will surely run out before its turn comes."""
         deadline_s, expected_s = item.view.deadline_s, item.expected_s
-        if self._policy.early_refusal is EarlyRefusal.OFF or deadline_s is None or expected_s is None:
+        if deadline_s is None or expected_s is None:
             return False
         return deadline_s - self._now < expected_s < inf and band.outlook.is_good(self._now)
 
@@ -353,7 +360,7 @@ class Controller:
         return budget
 
     def _refuse(self, item: Item, reason: Reason, actions: list[Action]) -> None:
-        band, now = self._bands[item.request.priority], self._now
+        band, now = item.band, self._now
         waited_s = now - item.view.arrived_s
         if item.expected_s is not None and reason is Reason.TTL_EXPIRED:
             band.outlook.learn_expiry(estimated_s=item.expected_s, waited_s=waited_s, now=now)
@@ -367,7 +374,7 @@ class Controller:
             )
         self._waiting.leave(item)
         band.take(item, self._guard, now)
-        actions.append(Refuse(item.request.request_id, reason, waited_s, retry_after_s, _entry(item)))
+        actions.append(Refuse(item.request_id, reason, waited_s, retry_after_s, _entry(item)))
 
     # ================================================================== the reading
 

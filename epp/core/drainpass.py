@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from epp.core.endpoint import EndpointView
     from epp.core.guard import PolicyGuard
     from epp.core.incarnation import Endpoint
-    from epp.core.lane import Item, Lane
+    from epp.core.item import Item
+    from epp.core.lane import Lane
     from epp.core.ledger import Ledger, Room
     from epp.core.policy import EndpointChoice
 
@@ -28,7 +29,6 @@ class Decision(NamedTuple):
     """This item goes there."""
 
     item: Item
-    band: Band
     endpoint: Endpoint
     prefill: Endpoint | None
 
@@ -36,8 +36,8 @@ class Decision(NamedTuple):
 class CarryOut(NamedTuple):
     """What is done with each decision before the next one is made."""
 
-    skip: Callable[[Item], bool]
-    """Whether the item had to be taken out of its queue otherwise, and has been."""
+    skip: Callable[[Item], bool] | None
+    """Whether the item had to be taken out of its queue otherwise, and has been; None: nobody has to."""
     dispatch: Callable[[Decision], None]
     """Take the item out of its queue, and reserve what it needs."""
 
@@ -62,7 +62,7 @@ class DrainPass:
             if not band.queued_requests or not (everywhere or band.queued_free):
                 continue
             room = self._ledger.room(band.ceiling)
-            while budget > 0 and band.queued_requests:
+            while budget > 0 and (band.queued_free or (band.queued_requests and room.views)):
                 ready = self._ready_lanes(band, room)
                 if not ready:
                     break
@@ -92,16 +92,16 @@ class DrainPass:
         carry_out: CarryOut,
     ) -> int:
         """Decide items of the ready lanes until one of them may have become unready."""
-        views = room.views
+        views, (skip, dispatch) = room.views, carry_out
         while budget > 0:
             lane, item = self._next(ready)
             budget -= 1
-            if carry_out.skip(item):
+            if skip is not None and skip(item):
                 if lane.held == len(lane.items):
                     break
                 continue
-            decision = self._decide(item, band, lane, room)
-            carry_out.dispatch(decision)
+            decision = self._decide(item, lane, room)
+            dispatch(decision)
             if lane.held == len(lane.items):
                 break
             if lane.need and (decision.endpoint not in views or lane.prefill is not None):
@@ -129,17 +129,19 @@ class DrainPass:
         ]
         return min(heads, key=lambda pair: (pair[1].order_key, pair[1].view.sequence))
 
-    def _decide(self, item: Item, band: Band, lane: Lane, room: Room) -> Decision:
-        facts = item.request.facts
-        if lane.prefill is None or not lane.need:
-            return Decision(item, band, self._choose(self._candidates(lane, room), facts), None)
+    def _decide(self, item: Item, lane: Lane, room: Room) -> Decision:
+        facts = item.facts
+        if not lane.need:
+            return Decision(item, self._choose(self._anywhere(lane), facts), None)
         first = self._among(room, lane.eligible)
+        if lane.prefill is None:
+            return Decision(item, self._choose(first, facts), None)
         second = self._among(room, lane.prefill_eligible)
         if len(second) == 1:
             first = tuple(each for each in first if each is not second[0])
         endpoint = self._choose(first, facts)
         second = tuple(each for each in second if each.spec is not endpoint.spec)
-        return Decision(item, band, endpoint, self._choose(second, facts))
+        return Decision(item, endpoint, self._choose(second, facts))
 
     def _choose(self, candidates: tuple[EndpointView, ...], facts: object) -> Endpoint:
         chosen = candidates[0]
@@ -147,9 +149,8 @@ class DrainPass:
             chosen = self._guard.choose(self.choice, candidates, facts)
         return self._ledger.listed[chosen.spec.key]
 
-    def _candidates(self, lane: Lane, room: Room) -> tuple[EndpointView, ...]:
-        if lane.need:
-            return self._among(room, lane.eligible)
+    def _anywhere(self, lane: Lane) -> tuple[EndpointView, ...]:
+        """The candidates for an item that takes no room."""
         usable = list(lane.eligible or self._ledger.listed.values())
         answering = tuple(each.view for each in usable if not self._ledger.is_shunned(each))
         return answering or tuple(each.view for each in usable)

@@ -15,9 +15,13 @@ if TYPE_CHECKING:
     from epp.core.endpoint import EndpointSpec
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class AnyEndpoint:
-    """Every endpoint of the pool."""
+    """Every endpoint of the pool. There is one of it, `ANY`, which is told from others by identity."""
+
+    def __reduce__(self) -> str:
+        """It stays the one when it is copied."""
+        return "ANY"
 
     @property
     def is_empty(self) -> bool:

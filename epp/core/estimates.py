@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import OrderedDict
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from epp.core.events import Unseen
 from epp.core.policy import ItemView
@@ -21,13 +21,14 @@ from epp.core.statistics import EstimateErrors
 
 if TYPE_CHECKING:
     from epp.core.events import Arrived, Ended
+    from epp.core.item import Item
     from epp.core.policy import EstimatePolicy
-    from epp.core.reservation import Reservation
 
 _FLOWS = 4096
 _MODELS = 256
 _LEAST_WEIGHT = 0.05
-"""Of a new value in an average: it remembers some twenty."""
+_PLAIN = 20
+"""So many values are averaged plainly; from then on a new one has the least weight, and some twenty are remembered."""
 _MEMORY = 0.99
 """What one request leaves of the sums behind a rate."""
 _BYTES_PER_TOKEN = (0.25, 64.0)
@@ -51,11 +52,13 @@ class Mean:
 
     def add(self, value: float) -> None:
         """One more value."""
-        if self.count:
-            value = min(value, _LEAP * self.value + _LEAP_FROM)
+        before, most = self.value, _LEAP * self.value + _LEAP_FROM
         self.count += 1
-        weight = 1.0 / self.count
-        self.value += (value - self.value) * (max(_LEAST_WEIGHT, weight))
+        if self.count == 1:
+            self.value = float(value)
+            return
+        weight = 1.0 / self.count if self.count < _PLAIN else _LEAST_WEIGHT
+        self.value = before + (min(value, most) - before) * weight
 
 
 class ModelSizes:
@@ -84,13 +87,6 @@ class ModelSizes:
         return self.tokens / self.seconds if self.seconds > 0 else None
 
 
-class Tokens(NamedTuple):
-    """What one request takes."""
-
-    input: int
-    output: int
-
-
 class Estimates:
     """Everything learned of sizes."""
 
@@ -106,8 +102,8 @@ class Estimates:
         self.input_errors = [0] * (len(ERROR_BOUNDS) + 1)
         self.output_errors = [0] * (len(ERROR_BOUNDS) + 1)
 
-    def of(self, request: Arrived, policy: EstimatePolicy) -> Tokens:
-        """What it will probably take."""
+    def of(self, request: Arrived, policy: EstimatePolicy) -> tuple[int, int]:
+        """What it will probably take: tokens of input, and of output."""
         model = self.models.get(request.model)
         prompt = request.input_tokens
         if prompt is None:
@@ -115,9 +111,10 @@ class Estimates:
             if model is not None and model.bytes_per_token.count:
                 ratio = model.bytes_per_token.value
             prompt = int(request.body_bytes / ratio)
+        prompt = prompt if prompt > 0 else 1
         cap = request.max_output_tokens
         if cap == 0:
-            return Tokens(max(1, prompt), 0)
+            return prompt, 0
         flow = self.flows.get((request.fairness_id, request.priority))
         if flow is not None:
             output = int(flow.value)
@@ -125,40 +122,39 @@ class Estimates:
             output = int(model.output.value)
         else:
             output = policy.output_tokens
-        return Tokens(max(1, prompt), output if cap is None else min(output, cap))
+        return prompt, output if cap is None or output < cap else cap
 
-    def settled(self, held: Reservation, event: Ended, now: float) -> ItemView:
+    def settled(self, item: Item, event: Ended, now: float) -> ItemView:
         """The request as it turned out; learns from it. Equal to its estimate where nothing is known."""
-        view = held.view
-        elapsed_s = max(0.0, now - held.dispatched_s)
-        output = event.output_tokens
-        if output is None and event.input_tokens is None:
+        view, prompt, output = item.view, event.input_tokens, event.output_tokens
+        elapsed_s = now - item.dispatched_s
+        if output is None and prompt is None:
             if event.unseen is Unseen.KEEP:
                 return view
-            return self._by_time(held, elapsed_s)
-        prompt = (
-            view.input_tokens if event.input_tokens is None else min(_MOST_TOKENS, max(1, event.input_tokens))
-        )
-        model = self._model(held.model)
-        if event.input_tokens is not None:
-            _note(self.input_errors, prompt / view.input_tokens)
-            if held.body_bytes > 0 and event.input_tokens > 0:
+            return self._by_time(item, elapsed_s)
+        model = self._model(item.model)
+        if prompt is None:
+            prompt = view.input_tokens
+        else:
+            if item.body_bytes > 0 and prompt > 0:
                 least, most = _BYTES_PER_TOKEN
-                model.bytes_per_token.add(min(most, max(least, held.body_bytes / event.input_tokens)))
+                model.bytes_per_token.add(min(most, max(least, item.body_bytes / prompt)))
+            prompt = min(_MOST_TOKENS, max(1, prompt))
+            self.input_errors[bisect_left(ERROR_BOUNDS, prompt / view.input_tokens)] += 1
         if output is None:
             return _turned_out(view, prompt, view.output_tokens)
         output = min(_MOST_TOKENS, max(0, output))
-        _note(self.output_errors, max(1, output) / max(1, view.output_tokens))
+        self.output_errors[bisect_left(ERROR_BOUNDS, (output or 1) / (view.output_tokens or 1))] += 1
         if not model.seen:
             model.seen = True
             model.tokens = model.seconds = 0.0
         model.ran(output, elapsed_s)
         model.output.add(output)
-        self._flow(held).add(output)
+        self._flow((item.fairness_id, item.band.priority)).add(output)
         return _turned_out(view, prompt, output)
 
-    def _by_time(self, held: Reservation, elapsed_s: float) -> ItemView:
-        view, model = held.view, self._model(held.model)
+    def _by_time(self, item: Item, elapsed_s: float) -> ItemView:
+        view, model = item.view, self._model(item.model)
         if not model.seen:
             # Nobody ever said what requests take. Long ones took more than short ones all the same, and the sum of
             # what was charged stays the sum of what was estimated.
@@ -178,8 +174,7 @@ class Estimates:
             self.models.move_to_end(name)
         return model
 
-    def _flow(self, held: Reservation) -> Mean:
-        key = (held.item.request.fairness_id, held.priority)
+    def _flow(self, key: tuple[str, int]) -> Mean:
         flow = self.flows.get(key)
         if flow is None:
             flow = self.flows[key] = Mean()
@@ -194,10 +189,6 @@ class Estimates:
         return EstimateErrors(
             input=tuple(self.input_errors), output=tuple(self.output_errors), bounds=ERROR_BOUNDS
         )
-
-
-def _note(counts: list[int], ratio: float) -> None:
-    counts[bisect_left(ERROR_BOUNDS, ratio)] += 1
 
 
 def _turned_out(view: ItemView, input_tokens: int, output_tokens: int) -> ItemView:

@@ -38,11 +38,12 @@ class _Wake(NamedTuple):
     kept: float
     """The share of its lead that counts."""
 
-    def beyond(self, tag: float) -> float:
-        """Where a flow of that tag would have started, from virtual time on."""
-        if tag < self.floor:
-            return tag - self.floor
-        return self.kept * max(0.0, tag - self.reference)
+
+def _beyond(tag: float, reference: float, floor: float, kept: float) -> float:
+    """Where a flow of that tag starts when it wakes, from virtual time on. The others are a wake's."""
+    if tag < floor:
+        return tag - floor
+    return kept * (tag - reference) if tag > reference else 0.0
 
 
 class Flow:
@@ -59,7 +60,6 @@ class Flow:
         "home_offset",
         "lifetime",
         "newest",
-        "newest_in",
         "queued_bytes",
         "queued_cost",
         "queued_requests",
@@ -80,10 +80,9 @@ class Flow:
     """What that endpoint's lane adds to the tag."""
     lifetime: int
     """The band's, in which its tag means something."""
-    newest: list[int]
-    """The sequences of its queued items, the newest last; entries of items that have left are dropped in time."""
-    newest_in: list[Lane]
-    """The lane of each of them."""
+    newest: list[tuple[int, Lane]] | None
+    """Sequence and lane of its queued items, the newest last; entries of items that have left are dropped in time. None
+    until somebody asks: `by_newness`."""
     queues: dict[Lane, Queue]
     queued_cost: float
     """What its queued items will be charged."""
@@ -105,13 +104,12 @@ class Flow:
         self.queued_bytes = 0
         self.queued_cost = 0.0
         self.queues = {}
-        self.newest = []
-        self.newest_in = []
+        self.newest = None
         self.at_cap = False
         self.lifetime = 0
         self.rested_s = 0.0
         self.rested = 0.0
-        self._wakes: list[_Wake] = []
+        self._wakes: tuple[_Wake, ...] = ()
 
     def wake(
         self, time: float, where: Endpoint | None, *, reference: float, rested: float, kept: float
@@ -122,15 +120,13 @@ class Flow:
         to rest, and `kept` the share of its lead that counts.
         """
         tag = self.tag + self.home_offset
-        wake = _Wake(tag, reference, min(rested, reference), kept)
+        floor = min(rested, reference)
         self.home = where
         self.home_offset = 0.0
-        self.tag = time + wake.beyond(tag)
+        self.tag = time + _beyond(tag, reference, floor, kept)
         self.epoch += 1
         if self._charges:
-            self._wakes.append(wake)
-            if len(self._wakes) > _MOST_WAKES:
-                del self._wakes[0]
+            self._wakes = (*self._wakes, _Wake(tag, reference, floor, kept))[-_MOST_WAKES:]
 
     def charge(self, cost: float, endpoint: Endpoint, offset: float) -> None:
         """It was given service on `endpoint`, at its tag plus `offset`."""
@@ -143,30 +139,39 @@ class Flow:
         """The charge made at `epoch` turned out to be off by `correction`. Returns whether the tag moved."""
         moved = False
         if correction and epoch >= self._born:
-            wakes = self._wakes
-            # Of too many wakes the oldest are forgotten, and corrections go through those that are left.
-            for at in range(max(0, epoch - self.epoch + len(wakes)), len(wakes)):
-                wake = wakes[at]
-                wakes[at] = wake._replace(tag=wake.tag + correction)
-                correction = wake.beyond(wake.tag + correction) - wake.beyond(wake.tag)
-                if not correction:
-                    break
+            if epoch != self.epoch:
+                correction = self._through_wakes(correction, epoch)
             self.tag += correction
-            moved = bool(correction)
-        self._forget_charge(epoch)
-        return moved
-
-    def _forget_charge(self, epoch: int) -> None:
-        """One charge of that epoch is settled: the wakes that no other will go through are not needed any more."""
+            moved = correction != 0.0
         left = self._charges[epoch] - 1
         if left:
             self._charges[epoch] = left
-            return
+        else:
+            self._forget_epoch(epoch)
+        return moved
+
+    def _through_wakes(self, correction: float, epoch: int) -> float:
+        """What is left of a correction once it has gone through the wakes since then."""
+        wakes = list(self._wakes)
+        # Of too many wakes the oldest are forgotten, and corrections go through those that are left.
+        for at in range(max(0, epoch - self.epoch + len(wakes)), len(wakes)):
+            wake = wakes[at]
+            before, *how = wake
+            after = before + correction
+            wakes[at] = _Wake(after, *how)
+            correction = _beyond(after, *how) - _beyond(before, *how)
+            if not correction:
+                break
+        self._wakes = tuple(wakes)
+        return correction
+
+    def _forget_epoch(self, epoch: int) -> None:
+        """All charges of that epoch are settled: the wakes that no other will go through are not needed any more."""
         del self._charges[epoch]
-        oldest = next(iter(self._charges), self.epoch)
-        needed = self.epoch - oldest
-        if needed < len(self._wakes):
-            del self._wakes[: len(self._wakes) - needed]
+        wakes = self._wakes
+        if wakes:
+            oldest = next(iter(self._charges), self.epoch)
+            self._wakes = wakes[max(0, len(wakes) - (self.epoch - oldest)) :]
 
     @property
     def unsettled(self) -> int:
@@ -180,17 +185,29 @@ class Flow:
         self.home = None
         self.epoch += 1
         self._born = self.epoch
-        self._wakes.clear()
+        self._wakes = ()
+
+    def by_newness(self) -> list[tuple[int, Lane]]:
+        """`newest`, worked out if nobody asked before. Kept from now on, until its queue is empty."""
+        if self.newest is None:
+            self.newest = sorted(
+                (
+                    (at, lane)
+                    for lane, queue in self.queues.items()
+                    for _, at in queue.heap
+                    if at in lane.items
+                ),
+                key=_sequence,
+            )
+        return self.newest
 
     def pushed(self, sequence: int, lane: Lane) -> None:
-        """An item of it is queued in `lane`."""
-        if len(self.newest) > 4 * self.queued_requests + _SLACK:
-            alive = [
-                (at, where)
-                for at, where in zip(self.newest, self.newest_in, strict=True)
-                if at in where.items
-            ]
-            self.newest = [at for at, _ in alive]
-            self.newest_in = [where for _, where in alive]
-        self.newest.append(sequence)
-        self.newest_in.append(lane)
+        """An item of it is queued in `lane`, after somebody has asked for the newest."""
+        newest = self.by_newness()
+        if len(newest) > 4 * self.queued_requests + _SLACK:
+            newest[:] = [(at, where) for at, where in newest if at in where.items]
+        newest.append((sequence, lane))
+
+
+def _sequence(entry: tuple[int, Lane]) -> int:
+    return entry[0]

@@ -35,34 +35,35 @@ def held(flow: Flow, shortage: Shortage) -> int:
 class Hoards:
     """The flows of one band by what they hold."""
 
-    __slots__ = ("_count", "_heaps", "_unasked")
+    __slots__ = ("_count", "_unasked", "heaps")
+
+    heaps: dict[Shortage, list[tuple[int, int, Flow]]]
+    """Empty while nobody asks: then `grew` need not be told."""
 
     def __init__(self) -> None:
-        self._heaps: dict[Shortage, list[tuple[int, int, Flow]]] = {}
+        self.heaps = {}
         self._count = 0
         self._unasked = 0
 
     def grew(self, flow: Flow) -> None:
         """One more item of the flow is queued."""
-        if not self._heaps:
-            return
         self._unasked += 1
         if self._unasked > _LOST_INTEREST:
             self.forget()
-        for shortage, heap in self._heaps.items():
+        for shortage, heap in self.heaps.items():
             self._count += 1
             heappush(heap, (-held(flow, shortage), self._count, flow))
 
     def forget(self) -> None:
         """Nobody asks for the time being."""
-        self._heaps.clear()
+        self.heaps.clear()
 
     def largest(self, flows: Iterable[Flow], shortage: Shortage, count: int) -> Flow:
         """The one of the band's `count` flows that holds most; of equals, the one that holds it longest."""
         self._unasked = 0
-        heap = self._heaps.get(shortage)
+        heap = self.heaps.get(shortage)
         if heap is None or len(heap) > 4 * count + _SLACK:
-            heap = self._heaps[shortage] = []
+            heap = self.heaps[shortage] = []
             for flow in flows:
                 self._count += 1
                 heap.append((-held(flow, shortage), self._count, flow))

@@ -12,10 +12,10 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from epp.core.capacity import StalenessPolicy
-from epp.core.endpoint import NO_SAMPLE, EndpointView, Knowledge
+from epp.core.endpoint import NO_SAMPLE, EndpointSpec, EndpointView, Knowledge
 
 if TYPE_CHECKING:
-    from epp.core.endpoint import EndpointSpec, EngineSample
+    from epp.core.endpoint import EngineSample
     from epp.core.learning import LearnedLimit
 
 ASK_AGAIN_S = 0.02
@@ -144,3 +144,7 @@ class Endpoint:
             self.stated_limit,
             self.learned_limit,
         )
+
+
+NOWHERE = Endpoint(EndpointSpec(""))
+"""Where a request is that has no endpoint yet."""

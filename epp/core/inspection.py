@@ -53,11 +53,10 @@ if TYPE_CHECKING:
     from epp.core.flow import Flow
     from epp.core.incarnation import Endpoint
     from epp.core.insight import Story
-    from epp.core.lane import Item
+    from epp.core.item import Item
     from epp.core.ledger import Ledger, Room
     from epp.core.policy import FlowControlPolicy
     from epp.core.prospects import Prospects
-    from epp.core.reservation import Reservation
 
 MOST_ENTRIES = 1000
 """On one page."""
@@ -83,7 +82,7 @@ class Interior(NamedTuple):
     """By request."""
     in_order: Mapping[int, Item]
     """By sequence, which is their order."""
-    running: Mapping[int, Reservation]
+    running: Mapping[int, Item]
     """By request."""
 
 
@@ -124,7 +123,7 @@ def story(
 
 
 def _queued_story(core: Interior, item: Item, now: float, naming: Callable[[str], str]) -> QueuedStory:
-    band = core.bands[item.request.priority]
+    band = item.band
     request = _queued_entry(core, Standing(core.bands, core.ledger), item, now, naming)
     position, basis = _position(band, item)
     above = sum(each.queued_requests for each in core.bands if each.priority > band.priority)
@@ -236,11 +235,10 @@ def queued(
     start = bisect_right(order, after_sequence)
     for sequence in islice(order, start, start + MOST_LOOKS):
         item = core.in_order[sequence]
-        request = item.request
-        if priority is not None and request.priority != priority:
+        if priority is not None and item.priority != priority:
             continue
         if fairness_id is not None:
-            tenant = request.fairness_id
+            tenant = item.fairness_id
             if tenant not in wanted:
                 wanted[tenant] = fairness_id in {tenant, naming(tenant)}
             if not wanted[tenant]:
@@ -341,16 +339,16 @@ def _flow_entry(band: Band, flow: Flow, naming: Callable[[str], str]) -> FlowEnt
 def _queued_entry(
     core: Interior, standing: Standing, item: Item, now: float, naming: Callable[[str], str]
 ) -> QueuedEntry:
-    request, view, lane, flow = item.request, item.view, item.lane, item.flow
+    view, lane, flow = item.view, item.lane, item.flow
     busy_key_s, empty_key_s = item.busy_key_s, item.empty_key_s
-    tenant = naming(request.fairness_id)
+    tenant = naming(item.fairness_id)
     return QueuedEntry(
-        request_id=request.request_id,
+        request_id=item.request_id,
         sequence=view.sequence,
-        priority=request.priority,
+        priority=item.priority,
         fairness_id=tenant,
-        flow=tenant if flow.fairness_id == request.fairness_id else naming(flow.fairness_id),
-        model=request.model,
+        flow=tenant if flow.fairness_id == item.fairness_id else naming(flow.fairness_id),
+        model=item.model,
         arrived_at_s=view.arrived_s,
         waited_s=now - view.arrived_s,
         ttl_left_s=None if busy_key_s is None else busy_key_s - core.clocks.busy_key(now),
@@ -367,9 +365,7 @@ def _queued_entry(
     )
 
 
-def _running_entry(
-    core: Interior, held: Reservation, now: float, naming: Callable[[str], str]
-) -> RunningEntry:
+def _running_entry(core: Interior, held: Item, now: float, naming: Callable[[str], str]) -> RunningEntry:
     spec, prefill = held.endpoint.spec, held.prefill
     return RunningEntry(
         request_id=held.request_id,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from epp.core.eligibility import ANY
-from epp.core.lane import Item
+from epp.core.item import Item
 from epp.core.policy import ItemView
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ class Intake:
 
     def can_never_run(self, request: Arrived) -> bool:
         """Restricted to endpoints that are not there. An empty pool may still grow one."""
-        prefill = request.prefill
-        return self._excludes_all(request.eligibility) or (
-            prefill is not None and self._excludes_all(prefill)
+        eligibility, prefill = request.eligibility, request.prefill
+        return (eligibility is not ANY and self._excludes_all(eligibility)) or (
+            prefill is not None and prefill is not ANY and self._excludes_all(prefill)
         )
 
     def queue(self, request: Arrived, policy: FlowControlPolicy, now: float) -> None:
@@ -54,27 +54,25 @@ class Intake:
         band = self._bands.get_or_add(request.priority, now)
         self.sequence += 1
         ttl_s, hold_s = _budgets(request, band, policy)
-        tokens = self._estimates.of(request, policy.estimates)
+        input_tokens, output_tokens = self._estimates.of(request, policy.estimates)
         view = ItemView(
             self.sequence,
             now,
             now + ttl_s if ttl_s else None,
             request.size_bytes,
-            tokens.input,
-            tokens.output,
+            input_tokens,
+            output_tokens,
             request.weight,
             None if request.slo_s is None else now + request.slo_s,
         )
         order_key = self._guard.order_key(band.policy.ordering, view)
         lane = self._bands.lane(band, request)
         flow = band.flow_for(request.fairness_id, self._bands.may_mint_flow)
-        item = Item(request, view, order_key, lane, flow)
+        item = Item(request, view, order_key=order_key, band=band, lane=lane, flow=flow)
         self._waiting.enter(item, ttl_s=ttl_s, hold_s=hold_s, now=now)
         band.add(item, self._guard, now)
 
     def _excludes_all(self, eligibility: Eligibility) -> bool:
-        if eligibility == ANY:
-            return False
         if not self._ledger.listed:
             return eligibility.is_empty
         return not any(eligibility.admits(each.spec) for each in self._ledger.listed.values())

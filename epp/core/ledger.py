@@ -191,7 +191,8 @@ class Ledger:
         """Count a request that has ended."""
         endpoint.add(-need, -tokens, now)
         self._settle_room(endpoint, now)
-        self._drop_if_gone(endpoint)
+        if not endpoint.listed:
+            self._drop_if_gone(endpoint)
 
     def first_byte(self, endpoint: Endpoint, *, took_s: float, input_tokens: int, now: float) -> None:
         """Learn from the time between a request's dispatch and the first of its response."""
@@ -334,6 +335,7 @@ class Ledger:
             self._spent.pop(endpoint, None)
 
     def _drop_if_gone(self, endpoint: Endpoint) -> None:
-        gone = not endpoint.listed and endpoint.own_requests == 0 and endpoint.own_tokens == 0
+        """One that has left the pool is known as long as something is on it."""
+        gone = endpoint.own_requests == 0 and endpoint.own_tokens == 0
         if gone and self._known.get(endpoint.spec.key) is endpoint:
             del self._known[endpoint.spec.key]

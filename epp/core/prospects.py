@@ -13,7 +13,7 @@ from epp.core.outlook import expected_wait_s
 if TYPE_CHECKING:
     from epp.core.band import Band
     from epp.core.bands import Bands
-    from epp.core.lane import Item
+    from epp.core.item import Item
     from epp.core.ledger import Ledger
 
 
@@ -40,7 +40,7 @@ class Prospects:
         flow = item.flow
         if not item.cost:
             return self._in_one_queue_s(band, now)
-        lead = flow.tag + flow.queues[item.lane].offset - band.virtual.latest
+        lead = flow.tag + item.queue.offset - band.virtual.latest
         ahead = max(0.0, lead) + flow.queued_cost - item.cost
         # Even the first of all needs one more dispatch of its band: its own.
         return self._in_turn_s(band, now, own=ahead + item.cost / len(band.flows))
@@ -71,12 +71,13 @@ class Prospects:
 
     def _in_turn_s(self, band: Band, now: float, *, own: float) -> float:
         above, above_per_second = self._above(band, now)
-        own_per_second = sum(
-            each.drain.cost_per_second(now)
-            for each in self._bands.in_order
+        own_per_second, fairness = 0.0, band.policy.fairness
+        for each in self._bands.in_order:
             # What others charge in other units can't be added up.
-            if each.priority <= band.priority and each.policy.fairness == band.policy.fairness
-        )
+            if each.priority <= band.priority and (
+                each.policy.fairness is fairness or each.policy.fairness == fairness
+            ):
+                own_per_second += each.drain.cost_per_second(now)
         return expected_wait_s(
             above=above,
             above_per_second=above_per_second,

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from epp.core.controller import Controller
 from epp.core.eligibility import Subset
 from epp.core.endpoint import EndpointSpec, EndpointView
-from epp.core.events import Arrived, forgetful
 from epp.core.guard import PolicyGuard
 from epp.core.incarnation import Endpoint
+from epp.core.item import Item
 from epp.core.ledger import Ledger
 from epp.core.policy import BandPolicy, FlowControlPolicy
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 _PACKAGE = "epp.core."
-_FORMAT = 1
+_FORMAT = 2
 _PLAIN = (Ledger, Endpoint, EndpointView, PolicyGuard)
 """Whose strings name endpoints and policies, never tenants or models. Specs and subsets have disguises of their own."""
 _SCALARS = frozenset({type(None), bool, int})
@@ -191,8 +191,6 @@ class _Writer:
         return self._reference(value)
 
     def _named_tuple(self, cls: type, value: tuple[Any, ...]) -> list[Plain]:
-        if cls is Arrived:
-            value = forgetful(cast("Arrived", value))
         data = self._values(value)
         known = self._classes.get(cls)
         return ["n", self._class(cls, ()) if known is None else known[0], *data]
@@ -241,6 +239,8 @@ class _Writer:
             if not cls.__module__.startswith(_PACKAGE):
                 raise SnapshotError(f"{cls.__module__}.{cls.__qualname__} is no part of the core's state")
             names = _attributes(value)
+            if cls is Item:
+                names = tuple(name for name in names if name != "facts")
             known = self._class(cls, names), names
         node.append(known[0])
         node += self._values([getattr(value, name) for name in known[1]])
@@ -308,7 +308,10 @@ class _Reader:
                 return None
             case int(index):
                 cls = self._classes[index]
-                return cls.__new__(cls)
+                live = cls.__new__(cls)
+                if cls is Item:
+                    live.facts = None
+                return live
             case other:
                 raise SnapshotError(f"an unknown kind of node: {other!r}")
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from epp.core.accounting import Above
     from epp.core.band import Band
     from epp.core.bands import Bands
-    from epp.core.lane import Item, Lane
+    from epp.core.item import Item
+    from epp.core.lane import Lane
     from epp.core.ledger import Ledger
 
 _ITS_TURN = frozenset({WaitReason.NO_ROOM, WaitReason.CEILING})
@@ -50,7 +51,7 @@ class Standing:
         lane = item.lane
         found = self._rooms.get(lane)
         if found is None:
-            found = self._rooms[lane] = self._count(lane, self._bands[item.request.priority])
+            found = self._rooms[lane] = self._count(lane, item.band)
         return found
 
     def _count(self, lane: Lane, band: Band) -> int:
@@ -60,7 +61,7 @@ class Standing:
         return len(lane.eligible) if usable is None else len(lane.eligible.keys() & usable.keys())
 
     def _reason(self, item: Item) -> WaitReason:
-        band, lane = self._bands[item.request.priority], item.lane
+        band, lane = item.band, item.lane
         reason = accounting.reason(item, band, (band,), self._ledger)
         if reason in _IN_ITS_BAND:
             above = self._wanted_above(band)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from epp.core.band import Band
     from epp.core.flow import Flow
-    from epp.core.lane import Item, Lane
+    from epp.core.item import Item
+    from epp.core.lane import Lane
     from epp.core.policy import FairnessPolicy
 
 MOST_TURNS = 256
@@ -42,7 +43,7 @@ def turns_before(band: Band, wanted: Item) -> int | None:
         item = flow.go()
         if item is wanted:
             return passed
-        if item.request.need:
+        if item.need:
             flow.tag += guard.fairness_cost(fairness, item.view)
         if flow.heads:
             heapreplace(turns, (*flow.turn(fairness, guard), place, flow))

@@ -13,7 +13,7 @@ from epp.core.clocks import WaitClocks
 if TYPE_CHECKING:
     from epp.core.bands import Bands
     from epp.core.clocks import Clock
-    from epp.core.lane import Item
+    from epp.core.item import Item
 
 _TIDY_EVERY = 64
 """Departures between two looks at the deadline heaps."""
@@ -40,27 +40,28 @@ class WaitingRoom:
 
     def enter(self, item: Item, *, ttl_s: float, hold_s: float, now: float) -> None:
         """An item comes in, with its budgets on both clocks; 0 is one without limit."""
-        sequence, clocks = item.view.sequence, self.clocks
+        view, clocks, bands = item.view, self.clocks, self._bands
+        sequence = view.sequence
         if ttl_s:
-            item.busy_key_s = clocks.busy_key(now) + ttl_s
-            clocks.busy.add(item.busy_key_s, sequence)
+            item.busy_key_s = key_s = clocks.busy_key(now) + ttl_s
+            clocks.busy.add(key_s, sequence)
         if hold_s:
-            item.empty_key_s = clocks.empty_key(now) + hold_s
-            clocks.empty.add(item.empty_key_s, sequence)
-        self.items[item.request.request_id] = item
+            item.empty_key_s = key_s = clocks.empty_key(now) + hold_s
+            clocks.empty.add(key_s, sequence)
+        self.items[item.request_id] = item
         self.by_sequence[sequence] = item
-        self._bands.queued_requests += 1
-        self._bands.queued_bytes += item.request.size_bytes
-        self._bands.queued_free += not item.lane.need
+        bands.queued_requests += 1
+        bands.queued_bytes += view.size_bytes
+        bands.queued_free += not item.lane.need
 
     def leave(self, item: Item) -> None:
         """An item goes: its place, its bytes and its deadlines are free at once."""
-        sequence = item.view.sequence
-        del self.items[item.request.request_id]
-        del self.by_sequence[sequence]
-        self._bands.queued_requests -= 1
-        self._bands.queued_bytes -= item.request.size_bytes
-        self._bands.queued_free -= not item.lane.need
+        view, bands = item.view, self._bands
+        del self.items[item.request_id]
+        del self.by_sequence[view.sequence]
+        bands.queued_requests -= 1
+        bands.queued_bytes -= view.size_bytes
+        bands.queued_free -= not item.lane.need
         self._left += 1
         if not (self._left % _TIDY_EVERY and self.items):
             self._tidy_clocks()
@@ -81,10 +82,6 @@ class WaitingRoom:
     def exhausted(self, item: Item, now: float) -> Clock | None:
         """The clock on which the item has waited long enough, if it has."""
         return self.clocks.exhausted(busy_key_s=item.busy_key_s, empty_key_s=item.empty_key_s, now=now)
-
-    def next_due_s(self) -> float:
-        """When the next item has waited long enough, or sooner; infinite if never."""
-        return self.clocks.next_due_s(self.by_sequence)
 
     def _tidy_clocks(self) -> None:
         """Rebuild one deadline heap, if it is mostly of items that have left, from those who are still there.

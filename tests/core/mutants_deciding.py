@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from heapq import heappop
 from typing import Any
 
 import pytest
@@ -48,7 +49,7 @@ def newcomer_overtakes(patch: pytest.MonkeyPatch) -> None:
         arrived(self, event, actions)
         item, band = self._waiting.items[event.request_id], self._bands[event.priority]
         for endpoint in list(self._ledger.room(band.ceiling).views)[:1]:
-            self._dispatch(Decision(item, band, endpoint, None), actions)
+            self._dispatch(Decision(item, endpoint, None), actions)
 
     patch.setattr(Controller, "_arrived", barge)
 
@@ -96,15 +97,16 @@ def arrival_decides_between_lanes(patch: pytest.MonkeyPatch) -> None:
 
 
 @trap(PLAIN)
-def versions_are_reused_in_a_lanes_heap(patch: pytest.MonkeyPatch) -> None:
-    """A queue that is made anew starts at version 0 again, so its former life's entries come alive."""
-    rank = Lane.rank
+def old_places_in_a_lanes_heap_stay_good(patch: pytest.MonkeyPatch) -> None:
+    """A flow that was charged keeps the place from before, as long as its head is still there."""
 
-    def forgetful(self: Lane, flow: Any, rules: Any, guard: Any) -> None:
-        self._version = flow.queues[self].version
-        rank(self, flow, rules, guard)
+    def lasting(self: Lane) -> tuple[float, int, Any]:
+        while self._heap[0][1] not in self.items:
+            heappop(self._heap)
+        key, sequence, *_ = self._heap[0]
+        return key, sequence, self.items[sequence]
 
-    patch.setattr(Lane, "rank", forgetful)
+    patch.setattr(Lane, "top", lasting)
 
 
 @trap(RESTLESS)

@@ -85,6 +85,18 @@ def clocks_restart_when_the_pool_changes(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Controller, "_endpoints_changed", restart)
 
 
+@trap(PLAIN)
+def what_is_due_is_looked_at_too_late(patch: pytest.MonkeyPatch) -> None:
+    """A call that comes when a budget has just run out takes it that nothing is due."""
+    note = Controller._note_next
+
+    def late(self: Controller, actions: list[Any], *, is_awaited: bool) -> None:
+        note(self, actions, is_awaited=is_awaited)
+        self._due_s += 1.0
+
+    patch.setattr(Controller, "_note_next", late)
+
+
 @trap(RESTLESS)
 def empty_seconds_count_as_busy(patch: pytest.MonkeyPatch) -> None:
     """One clock for both: time without endpoints uses up the TTL."""
@@ -116,7 +128,7 @@ def the_cancelled_keep_their_bytes(patch: pytest.MonkeyPatch) -> None:
 
     def heavy(self: WaitingRoom, item: Any) -> None:
         leave(self, item)
-        self._bands.queued_bytes += item.request.size_bytes // 2
+        self._bands.queued_bytes += item.view.size_bytes // 2
 
     patch.setattr(WaitingRoom, "leave", heavy)
 
@@ -200,9 +212,7 @@ def some_give_way_in_vain(patch: pytest.MonkeyPatch) -> None:
 
     def greedy(newcomer: Any, bands: Bands, rules: Any, **limits: int) -> Any:
         verdict = judge(newcomer, bands, rules, **limits)
-        lower = [
-            item for each in bands.below(bands[newcomer.request.priority]) for item in each.newest_first()
-        ]
+        lower = [item for each in bands.below(newcomer.band) for item in each.newest_first()]
         displaces = Displaces(tuple(lower), DisplacedBy.HIGHER_PRIORITY)
         return displaces if isinstance(verdict, Full) and lower else verdict
 
@@ -218,9 +228,7 @@ def one_more_gives_way_than_needed(patch: pytest.MonkeyPatch) -> None:
         verdict = judge(newcomer, bands, rules, **limits)
         if not isinstance(verdict, Displaces):
             return verdict
-        lower = [
-            item for each in bands.below(bands[newcomer.request.priority]) for item in each.newest_first()
-        ]
+        lower = [item for each in bands.below(newcomer.band) for item in each.newest_first()]
         others = [item for item in lower if item not in verdict.victims]
         return Displaces((*verdict.victims, *others[:1]), verdict.cause)
 
@@ -269,7 +277,7 @@ def the_oldest_of_the_fattest_give_way(patch: pytest.MonkeyPatch) -> None:
 @trap(FAT)
 def a_flow_may_queue_what_it_likes(patch: pytest.MonkeyPatch) -> None:
     """A flow's own cap on queued requests is forgotten."""
-    patch.setattr(caps, "_fills_flow", lambda newcomer, band: False)
+    patch.setattr(caps, "_fills_flow", lambda flow, rules: False)
 
 
 # -------------------------------------------------------------------------------- 10: fails soft

@@ -83,7 +83,7 @@ def test_a_request_that_runs_for_hours_costs_no_memory_of_its_tenants_wakes() ->
     before = flow.tag
     flow.settle(500.0, long)
     assert flow.tag == before + 500.0
-    assert flow._wakes == []
+    assert not flow._wakes
 
 
 def test_a_tenant_that_always_has_something_open_remembers_only_what_may_still_change() -> None:

@@ -69,7 +69,7 @@ def test_a_shadow_goes_by_its_own_configurations_weights(tmp_path: Path) -> None
     for number, tenant in enumerate(("acme", "other")):
         witnesses.decided(request(number, tenant=tenant, weight=2.0), [], 0.0)
     items = witnesses._shadows[0]._world._controller._waiting.items  # type: ignore[attr-defined]
-    assert [each.request.weight for each in items.values()] == [3.0, 2.0]
+    assert [each.view.weight for each in items.values()] == [3.0, 2.0]
 
 
 def test_first_bytes_are_wanted_if_any_shadow_wants_them(tmp_path: Path) -> None:

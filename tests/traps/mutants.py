@@ -53,7 +53,7 @@ def a_newcomer_is_sent_before_the_queue_is_looked_at(patch: pytest.MonkeyPatch) 
         arrived(self, event, actions)
         item, band = self._waiting.items[event.request_id], self._bands[event.priority]
         for endpoint in list(self._ledger.room(band.ceiling).views)[:1]:
-            self._dispatch(Decision(item, band, endpoint, None), actions)
+            self._dispatch(Decision(item, endpoint, None), actions)
 
     patch.setattr(Controller, "_arrived", barge)
 
