@@ -7,7 +7,6 @@ A benchmark is several processes, so that each one's CPU and memory are its own.
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -36,13 +35,6 @@ def run(main: Coroutine[Any, Any, None]) -> None:
     """Run a program on the loop that the picker uses."""
     with asyncio.Runner(loop_factory=_new_loop) as runner:
         runner.run(main)
-
-
-def settle_garbage_collector() -> None:
-    """As the picker does once it has started (`epp/serve/run.py`): what exists now is looked at no more."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(5_000, 5, 400)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -24,49 +24,58 @@ from rich.progress import (
 )
 
 from benchmarks import machine
-from benchmarks.costs import report
+from benchmarks.costs import report, variant
 from benchmarks.costs.programs import Programs
-from benchmarks.costs.rows import ENTRIES
+from benchmarks.costs.rows import ENTRIES, GROUPS
 from benchmarks.costs.scale import FULL, QUICK
-from benchmarks.costs.table import Failure, render
+from benchmarks.costs.table import Failure, Line, render
+from benchmarks.costs.variant import PLAIN
 from epp.quickstart.children import Children
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from benchmarks.costs.rows import Entry
     from benchmarks.costs.scale import Scale
-    from benchmarks.costs.table import Line
+    from benchmarks.costs.variant import Variant
 
 ROWS = tuple(name for entry in ENTRIES for name in entry.rows)
 
 
 async def measure(
-    rows: Iterable[str], scale: Scale, *, directory: Path, console: Console
+    rows: Iterable[str],
+    scale: Scale,
+    *,
+    directory: Path,
+    console: Console,
+    variants: Sequence[Variant] = (PLAIN,),
 ) -> tuple[list[Line], list[Failure]]:
-    """Measure these rows, one after the other. What can't be measured is told, and the others go on."""
+    """Measure these rows. What can't be measured is told, and the others go on."""
     wanted = frozenset(rows)
-    lines: list[Line] = []
-    failures: list[Failure] = []
-    entries = [entry for entry in ENTRIES if wanted & set(entry.rows)]
-    with _progress(console) as progress:
-        bar = progress.add_task("", total=len(entries))
-        for entry in entries:
-            progress.update(bar, description=", ".join(entry.rows))
-            try:
-                measured = await _measure_entry(entry, scale, directory=directory)
-            except Exception as error:  # whatever it is: one row's failure is a result
-                failures += [Failure(row, str(error)) for row in entry.rows if row in wanted]
-            else:
-                lines += [line for line in measured if line.row in wanted]
-            progress.advance(bar)
+    groups = [[entry for entry in group if wanted & set(entry.rows)] for group in GROUPS]
+    found: list[Line | Failure] = []
+    async with Children(logs=directory / "logs") as children:
+        base = Programs(children, directory=directory, variants=variants)
+        with _progress(console) as progress:
+            bar = progress.add_task("", total=sum(map(len, groups)))
+            for group in filter(None, groups):
+                progress.update(bar, description=", ".join(row for entry in group for row in entry.rows))
+                for measured in await asyncio.gather(*(_measure(entry, scale, base) for entry in group)):
+                    found += measured
+                progress.advance(bar, len(group))
+    lines = [each for each in found if isinstance(each, Line) and each.row in wanted]
+    failures = [each for each in found if isinstance(each, Failure) and each.row in wanted]
     return lines, failures
 
 
-async def _measure_entry(entry: Entry, scale: Scale, *, directory: Path) -> list[Line]:
-    place = directory / entry.rows[0]
-    async with Children(logs=place / "logs") as children:
-        return await entry.measure(Programs(children, directory=place), scale)
+async def _measure(entry: Entry, scale: Scale, base: Programs) -> Sequence[Line | Failure]:
+    """The lines of an entry, or a failure for each of its rows."""
+    place = base.directory / entry.rows[0]
+    try:
+        async with Children(logs=place / "logs") as children:
+            return await entry.measure(Programs(children, directory=place, base=base), scale)
+    except Exception as error:  # whatever it is: one row's failure is a result
+        return [Failure(row, str(error)) for row in entry.rows]
 
 
 def _progress(console: Console) -> Progress:
@@ -84,12 +93,18 @@ def _progress(console: Console) -> Progress:
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """What was typed."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.costs", description=__doc__)
-    parser.add_argument(
-        "--quick", action="store_true", help="fewer rounds and shorter ones: under two minutes"
-    )
+    parser.add_argument("--quick", action="store_true", help="fewer rounds and shorter ones: about a minute")
     parser.add_argument("--rounds", type=_at_least_one, metavar="N", help="rounds of each row")
     parser.add_argument(
         "--only", action="append", choices=ROWS, metavar="ROW", help="one of: " + ", ".join(ROWS)
+    )
+    parser.add_argument(
+        "--picker-flags",
+        action="append",
+        default=[],
+        type=variant.parse,
+        metavar="'FLAGS'",
+        help="measure a picker with these flags, too, beside the one without; give it again for another one",
     )
     parser.add_argument(
         "--out",
@@ -118,7 +133,13 @@ def main(argv: list[str] | None = None, *, scale: Scale | None = None) -> int:
     described = machine.describe()
     with tempfile.TemporaryDirectory(prefix="epp-bench-") as directory:
         lines, failures = asyncio.run(
-            measure(options.only or ROWS, scale, directory=Path(directory), console=console)
+            measure(
+                options.only or ROWS,
+                scale,
+                directory=Path(directory),
+                console=console,
+                variants=(PLAIN, *options.picker_flags),
+            )
         )
     console.print(render(lines, failures))
     for failure in failures:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import grpc
 import grpc.aio
 
-from benchmarks.program import SERVING, run, say, settle_garbage_collector
+from benchmarks.program import SERVING, run, say
 from epp.extproc.listen import SERVICE
 from epp.extproc.wire import ext_proc_pb2 as wire
+from epp.serve import garbage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,7 +108,7 @@ def _answers(held: list[wire.ProcessingRequest]) -> Iterator[wire.ProcessingResp
 
 async def _serve(bareness: Bareness) -> None:
     server, port = await BareServer(bareness).start()
-    settle_garbage_collector()
+    garbage.settle()
     say(SERVING, grpc_port=port)
     await server.wait_for_termination()
 

@@ -1,6 +1,7 @@
 """Bursts of requests at one or more servers in turn, and what a request costs each of them in CPU.
 
-    python -m benchmarks.costs.burst --server PORT:PID ... --chunks N ... --requests N --bursts N --rounds N --streams N
+    python -m benchmarks.costs.burst --server PORT:PID ... --chunks N ... --body-bytes N
+                                     --requests N --bursts N --rounds N --streams N
 
 A burst is a closed loop of so many streams at a time. The servers take turns, burst by burst and in alternating order,
 so that whatever slows the machine slows all of them. Their CPU is read around each round, with connections open and
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from benchmarks.accounting import cpu_s
 from benchmarks.costs import messages
 from benchmarks.costs.gateway import Gateway
-from benchmarks.program import RESULT, run, say, settle_garbage_collector
+from benchmarks.program import RESULT, run, say
+from epp.serve import garbage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,6 +36,8 @@ class Load:
     """At each server."""
     streams: int
     """At a time."""
+    body_bytes: int
+    """Of each request."""
 
 
 class Target(NamedTuple):
@@ -43,17 +47,17 @@ class Target(NamedTuple):
     pid: int
 
 
-async def burst(gateway: Gateway, *, requests: int, chunks: int, streams: int) -> None:
-    """Serve so many requests, so many at a time. Raises the `StreamFailedError` of the first that fails."""
-    numbers = iter(range(requests))
+async def burst(gateway: Gateway, load: Load, *, chunks: int) -> None:
+    """Serve one burst. Raises the `StreamFailedError` of the first request that fails."""
+    numbers = iter(range(load.requests))
     async with asyncio.TaskGroup() as group:
-        for _ in range(min(streams, requests)):
-            group.create_task(_work(gateway, numbers, chunks))
+        for _ in range(min(load.streams, load.requests)):
+            group.create_task(_work(gateway, numbers, load.body_bytes, chunks))
 
 
-async def _work(gateway: Gateway, numbers: Iterator[int], chunks: int) -> None:
+async def _work(gateway: Gateway, numbers: Iterator[int], body_bytes: int, chunks: int) -> None:
     for number in numbers:
-        await gateway.serve(messages.request(number), chunks=chunks)
+        await gateway.serve(messages.request(number, body_bytes=body_bytes), chunks=chunks)
 
 
 async def round_of_bursts(targets: Sequence[Target], load: Load, *, chunks: int) -> list[float]:
@@ -61,24 +65,27 @@ async def round_of_bursts(targets: Sequence[Target], load: Load, *, chunks: int)
     before_s = [cpu_s(target.pid) for target in targets]
     for number in range(load.bursts):
         for target in reversed(targets) if number % 2 else targets:
-            await burst(target.gateway, requests=load.requests, chunks=chunks, streams=load.streams)
+            await burst(target.gateway, load, chunks=chunks)
     after_s = [cpu_s(target.pid) for target in targets]
     served = load.requests * load.bursts
     return [(after - before) / served for after, before in zip(after_s, before_s, strict=True)]
 
 
 async def _measure(options: argparse.Namespace) -> None:
-    settle_garbage_collector()
-    load = Load(requests=options.requests, bursts=options.bursts, streams=options.streams)
+    garbage.settle()
+    load = Load(
+        requests=options.requests,
+        bursts=options.bursts,
+        streams=options.streams,
+        body_bytes=options.body_bytes,
+    )
     async with contextlib.AsyncExitStack() as stack:
         targets = [
             Target(await stack.enter_async_context(Gateway(int(port))), int(pid))
             for port, _, pid in (server.partition(":") for server in options.server)
         ]
         for target in targets:
-            await burst(
-                target.gateway, requests=load.requests, chunks=min(options.chunks), streams=load.streams
-            )
+            await burst(target.gateway, load, chunks=min(options.chunks))
         rounds = [
             [await round_of_bursts(targets, load, chunks=chunks) for chunks in options.chunks]
             for _ in range(options.rounds)
@@ -91,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.costs.burst")
     parser.add_argument("--server", action="append", required=True, metavar="PORT:PID")
     parser.add_argument("--chunks", action="append", type=int, required=True, metavar="N")
-    for name in ("requests", "bursts", "rounds", "streams"):
+    for name in ("body-bytes", "requests", "bursts", "rounds", "streams"):
         parser.add_argument(f"--{name}", type=int, required=True, metavar="N")
     run(_measure(parser.parse_args(argv)))
 

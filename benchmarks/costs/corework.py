@@ -25,7 +25,7 @@ from time import process_time
 from typing import TYPE_CHECKING, NamedTuple
 
 from benchmarks.costs.listeners import Listener, Logged, Shadowed
-from benchmarks.program import RESULT, say, settle_garbage_collector
+from benchmarks.program import RESULT, say
 from epp.core import Controller
 from epp.core.actions import Dispatch
 from epp.core.capacity import ConcurrencyDetector
@@ -35,6 +35,7 @@ from epp.core.events import Arrived, Ended, EndpointsChanged, ObjectivesChanged,
 from epp.core.fairness import GlobalStrictFairness, ProgramAwareFairness, RoundRobinFairness, TokenFairness
 from epp.core.ordering import EdfOrdering, FcfsOrdering, SloDeadlineOrdering
 from epp.core.policy import BandPolicy, FlowControlPolicy
+from epp.serve import garbage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -112,6 +113,7 @@ class LoadedCore:
         self._random = Random(_SEED)
         self._crowd = crowd
         self._last_id = 0
+        self._garbage = garbage.GarbageLooks()
         self.controller = Controller(rules(crowd, deciding), now=self.now_s)
         self.listener = listen(self.controller) if listen else None
         self._tell(ObjectivesChanged(frozenset(crowd.priorities)))
@@ -137,7 +139,9 @@ class LoadedCore:
             body_bytes=int(500 + 4000 * dice()),
             slo_s=dice(),
         )
-        return self._tell(request)
+        actions = self._tell(request)
+        self._garbage.request_came(queued_requests=self.controller.queued_requests)
+        return actions
 
     def end(self) -> list[Action]:
         """The request that has run longest ends."""
@@ -237,7 +241,7 @@ def pool(count: int, *, max_concurrency: int | None = None) -> tuple[EndpointSpe
 
 
 def _speed(crowd: Crowd, *, queued: int, few_queued: int, cycles: int) -> None:
-    settle_garbage_collector()
+    garbage.settle()
     endpoints = pool(crowd.endpoints)
     heap = BareHeap(queued)
     full = LoadedCore(crowd, queued=queued, endpoints=endpoints)
@@ -275,7 +279,7 @@ def _speed(crowd: Crowd, *, queued: int, few_queued: int, cycles: int) -> None:
 
 
 def _policies(crowd: Crowd, *, queued: int, cycles: int) -> None:
-    settle_garbage_collector()
+    garbage.settle()
     endpoints = pool(crowd.endpoints)
     heap = BareHeap(queued)
     share = max(1, cycles // _SLICES)
@@ -297,7 +301,7 @@ def _policies(crowd: Crowd, *, queued: int, cycles: int) -> None:
 
 
 def _beside(crowd: Crowd, *, queued: int, cycles: int) -> None:
-    settle_garbage_collector()
+    garbage.settle()
     endpoints = pool(crowd.endpoints)
     share = max(1, cycles // _SLICES)
     with tempfile.TemporaryDirectory(prefix="epp-bench-") as directory:

@@ -23,7 +23,8 @@ from benchmarks.accounting import until_quiet
 from benchmarks.costs import messages
 from benchmarks.costs.gateway import Gateway, StreamFailedError
 from benchmarks.costs.hold import hold
-from benchmarks.program import RESULT, run, say, settle_garbage_collector
+from benchmarks.program import RESULT, run, say
+from epp.serve import garbage
 
 if TYPE_CHECKING:
     from benchmarks.costs.gateway import Stream
@@ -111,7 +112,7 @@ class Crowd:
 
 
 async def _measure(options: argparse.Namespace) -> None:
-    settle_garbage_collector()
+    garbage.settle()
     async with Gateway(options.few_port) as few_gateway, Gateway(options.many_port) as many_gateway:
         few, many = Crowd(few_gateway, pid=options.few_pid), Crowd(many_gateway, pid=options.many_pid)
         await few.gather(options.few)

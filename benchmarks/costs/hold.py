@@ -12,7 +12,8 @@ import argparse
 from benchmarks.accounting import resident_bytes, until_quiet
 from benchmarks.costs import messages
 from benchmarks.costs.gateway import Gateway, Stream, StreamFailedError
-from benchmarks.program import RESULT, run, say, settle_garbage_collector
+from benchmarks.program import RESULT, run, say
+from epp.serve import garbage
 
 _WARM_UP_SHARE = 25
 """One stream in so many comes and goes before."""
@@ -24,7 +25,7 @@ async def hold(gateway: Gateway, count: int, *, objective: str = messages.BATCH)
 
 
 async def _measure(options: argparse.Namespace) -> None:
-    settle_garbage_collector()
+    garbage.settle()
     async with Gateway(options.port) as gateway:
         for stream in await hold(gateway, options.streams // _WARM_UP_SHARE):
             stream.cancel()

@@ -1,16 +1,21 @@
 """What Envoy sends of one request and its response in full duplex, ready for the wire.
 
 The request is a chat completion of about 1 KB; Envoy passes its body on in one message and then tells the end in
-another, empty one. The response is a stream of events, one message each, and says its usage at the end.
+another, empty one. A long prompt comes in pieces. The response is a stream of events, one message each, and says its
+usage at the end.
 """
 
 from __future__ import annotations
 
 import json
+from functools import cache
 
 from epp.extproc.wire import ext_proc_pb2 as wire
 
 BODY_BYTES = 1024
+LONG_BODY_BYTES = 220 * 1024
+PIECE_BYTES = 16 * 1024
+"""What a gateway passes on of a body in one message: as it gets it from its client, which is a frame of HTTP/2."""
 
 PREMIUM = "premium"
 BATCH = "batch"
@@ -26,16 +31,15 @@ _EVENT = {
 _USAGE = {"prompt_tokens": 200, "completion_tokens": 20, "total_tokens": 220}
 
 
-def request(number: int, *, objective: str = "") -> tuple[bytes, ...]:
+def request(number: int, *, objective: str = "", body_bytes: int = BODY_BYTES) -> tuple[bytes, ...]:
     """Headers, body, end."""
-    body = _body()
     headers = {
         ":authority": "inference.example.com",
         ":path": "/v1/chat/completions",
         ":method": "POST",
         ":scheme": "http",
         "content-type": "application/json",
-        "content-length": str(len(body)),
+        "content-length": str(body_bytes),
         "accept": "application/json",
         "authorization": "Bearer sk-bench",
         "user-agent": "OpenAI/Python",
@@ -52,12 +56,7 @@ def request(number: int, *, objective: str = "") -> tuple[bytes, ...]:
             request_body_mode=wire.FULL_DUPLEX_STREAMED, response_body_mode=wire.FULL_DUPLEX_STREAMED
         ),
     )
-    messages = (
-        first,
-        wire.ProcessingRequest(request_body=wire.HttpBody(body=body)),
-        wire.ProcessingRequest(request_body=wire.HttpBody(end_of_stream=True)),
-    )
-    return tuple(message.SerializeToString() for message in messages)
+    return (first.SerializeToString(), *_body_messages(body_bytes))
 
 
 RESPONSE_HEADERS = wire.ProcessingRequest(
@@ -86,7 +85,16 @@ RESPONSE_END = wire.ProcessingRequest(
 ).SerializeToString()
 
 
-def _body() -> bytes:
+@cache
+def _body_messages(size: int) -> tuple[bytes, ...]:
+    body = _body(size)
+    pieces = [body[start : start + PIECE_BYTES] for start in range(0, size, PIECE_BYTES)]
+    messages = [wire.ProcessingRequest(request_body=wire.HttpBody(body=piece)) for piece in pieces]
+    messages.append(wire.ProcessingRequest(request_body=wire.HttpBody(end_of_stream=True)))
+    return tuple(message.SerializeToString() for message in messages)
+
+
+def _body(size: int) -> bytes:
     chat = {
         "model": "bench-model",
         "stream": True,
@@ -96,10 +104,10 @@ def _body() -> bytes:
             {"role": "user", "content": ""},
         ],
     }
-    padding = BODY_BYTES - len(json.dumps(chat))
+    padding = size - len(json.dumps(chat))
     chat["messages"] = [
         {"role": "system", "content": "You are terse."},
-        {"role": "user", "content": ("Tell me more about queues. " * BODY_BYTES)[:padding]},
+        {"role": "user", "content": ("Tell me more about queues. " * size)[:padding]},
     ]
     return json.dumps(chat).encode()
 

@@ -1,11 +1,13 @@
 """Starts the processes of a benchmark, and reads what they say.
 
 Every server runs in a process of its own, so that what it uses is its own; load comes from yet another one. All of
-them end with the block that started them, whatever happens.
+them end with the block that started them, whatever happens. Rows that only put requests through a bare server and
+pickers share those, which are started once: the standing servers.
 """
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import sys
@@ -13,13 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from benchmarks.costs.variant import PLAIN, Variant
 from benchmarks.program import RESULT, SERVING, heard
 from epp.quickstart.address import Server as PoolServer
 from epp.quickstart.address import parse_address
 from epp.quickstart.manifests import render_objects
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Coroutine, Sequence
 
     from epp.quickstart.children import Child, Children
 
@@ -84,14 +87,59 @@ class PickerPool(NamedTuple):
     """Whether somebody answers at those addresses."""
 
 
+class Measured(NamedTuple):
+    """A picker that runs."""
+
+    variant: Variant
+    serving: Serving
+
+
+class Standing(NamedTuple):
+    """Servers that every row may put requests through, and none may stop."""
+
+    bare: Serving
+    pickers: tuple[Measured, ...]
+
+    @property
+    def all(self) -> tuple[Serving, ...]:
+        """The bare server first."""
+        return (self.bare, *(picker.serving for picker in self.pickers))
+
+
 class Programs:
     """The processes of one benchmark."""
 
-    def __init__(self, children: Children, *, directory: Path) -> None:
+    def __init__(
+        self,
+        children: Children,
+        *,
+        directory: Path,
+        variants: Sequence[Variant] = (PLAIN,),
+        base: Programs | None = None,
+    ) -> None:
+        """With a `base` the standing servers are that one's, and only what is started here ends with `children`."""
+        self.variants: Sequence[Variant] = variants if base is None else base.variants
         self._children = children
-        self._directory = directory
+        self.directory = directory
+        self._base = base
+        self._standing: Standing | None = None
         self._numbers = itertools.count(1)
         self._env = {**os.environ, "PYTHONPATH": str(_ROOT), "PYTHONHASHSEED": "0", "GRPC_VERBOSITY": "ERROR"}
+
+    async def standing(self) -> Standing:
+        """A bare server, and a picker of each variant that has room for everybody. One call at a time."""
+        if self._base is not None:
+            return await self._base.standing()
+        if self._standing is None:
+            bare, pickers = await together(self.bare(), self.pickers(PickerPool()))
+            self._standing = Standing(bare, pickers)
+        return self._standing
+
+    async def pickers(self, *pools: PickerPool) -> tuple[Measured, ...]:
+        """A picker of each variant: all in one pool, or each in one of its own."""
+        each_pool = pools * len(self.variants) if len(pools) == 1 else pools
+        servings = await together(*map(self.picker, each_pool, self.variants))
+        return tuple(map(Measured, self.variants, servings))
 
     async def bare(self, *arguments: str) -> Serving:
         """The bare server."""
@@ -105,7 +153,7 @@ class Programs:
 
     async def apiserver(self, *, pods: int, objectives: int) -> str:
         """An API server with so many objects; gives the path of its kubeconfig."""
-        folder = self._directory / f"apiserver-{next(self._numbers)}"
+        folder = self.directory / f"apiserver-{next(self._numbers)}"
         folder.mkdir(parents=True)
         child = await self._start(
             "benchmarks.costs.apiserver",
@@ -114,9 +162,9 @@ class Programs:
         said = await child.announcement(partial(heard, SERVING), within_s=_READY_WITHIN_S)
         return str(said["kubeconfig"])
 
-    async def picker(self, pool: PickerPool) -> Serving:
+    async def picker(self, pool: PickerPool, variant: Variant = PLAIN) -> Serving:
         """`epp serve` in file mode."""
-        directory = self._directory / f"picker-{next(self._numbers)}"
+        directory = self.directory / f"picker-{next(self._numbers)}"
         directory.mkdir(parents=True)
         objects, config = directory / "objects.yaml", directory / "config.yaml"
         servers = [PoolServer(address, address) for address in map(parse_address, pool.addresses)]
@@ -132,6 +180,7 @@ class Programs:
                 *("--grpc-port", "0", "--grpc-health-port", "0", "--metrics-port", "0"),
                 *("--secure-serving=false", "--drain-timeout", "0s", "--stream-drain-timeout", "0s"),
                 *("--zap-encoder", "json"),
+                *variant.flags,
             ),
             key=_LOG_MESSAGE,
         )
@@ -165,3 +214,13 @@ class Programs:
     async def _start(self, module: str, arguments: Sequence[str]) -> Child:
         name = f"{module.rpartition('.')[2]}-{next(self._numbers)}"
         return await self._children.start(name, [sys.executable, "-m", module, *arguments], env=self._env)
+
+
+async def together(*work: Coroutine[Any, Any, Any]) -> list[Any]:
+    """The results of all of these at once; if one fails, its own error, and the others are cancelled."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in work]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]

@@ -52,6 +52,7 @@ def _line(line: Line) -> dict[str, object]:
     return {
         "row": line.row,
         "what": line.what,
+        "variant": line.variant,
         "bound": {
             "limit": bound.limit,
             "unit": bound.unit.value,

@@ -10,7 +10,11 @@ class Scale:
     """The sizes of all rows."""
 
     rounds: int
-    """Of rows that take seconds."""
+    """Of rows that take a second or two."""
+    core_rounds: int
+    """Of the row that fills the core's queue anew each time."""
+    long_rounds: int
+    """Of rows that take most of a minute."""
     requests: int
     """In one burst."""
     bursts: int
@@ -19,6 +23,10 @@ class Scale:
     """In one burst of the row that is about chunks."""
     chunks: int
     """In a long response."""
+    long_requests: int
+    """With long prompts, in one burst."""
+    alone_requests: int
+    """One at a time, in one round, at each server."""
     streams: int = 32
     """At a time, in a burst."""
     bands: int = 8
@@ -30,6 +38,8 @@ class Scale:
     """Requests that pass through the full core."""
     policy_cycles: int
     """The same, for every policy and for whatever runs beside the core."""
+    beside_queued: int = 50_000
+    """In the core that something runs beside, which is compared with itself."""
     idle_s: float
     """How long an idle picker is watched in one round."""
     held: int = 5_000
@@ -41,31 +51,35 @@ class Scale:
     handovers: int
     """In one round, with few held and again with many."""
 
-    @property
-    def long_rounds(self) -> int:
-        """Of rows that take most of a minute."""
-        return max(1, self.rounds // 2)
-
 
 FULL = Scale(
     rounds=7,
+    core_rounds=7,
+    long_rounds=3,
     requests=96,
     bursts=12,
     chunk_requests=32,
     chunks=101,
+    long_requests=32,
+    alone_requests=300,
     cycles=24_000,
     policy_cycles=8_000,
     idle_s=4.0,
     handovers=300,
 )
 QUICK = Scale(
-    rounds=3,
-    requests=96,
-    bursts=10,
-    chunk_requests=32,
+    rounds=5,
+    core_rounds=1,
+    long_rounds=1,
+    requests=64,
+    bursts=3,
+    chunk_requests=16,
     chunks=51,
-    cycles=16_000,
-    policy_cycles=4_000,
-    idle_s=3.0,
-    handovers=200,
+    long_requests=16,
+    alone_requests=50,
+    cycles=5_000,
+    policy_cycles=1_200,
+    beside_queued=10_000,
+    idle_s=1.5,
+    handovers=40,
 )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.accounting import resident_bytes
 from benchmarks.costs.apiserver import NAMESPACE, POOL
-from benchmarks.program import RESULT, run, say, settle_garbage_collector
+from benchmarks.program import RESULT, run, say
 from epp.api.manifest import POOL_GROUP
 from epp.api.pool import PoolReconciler
 from epp.config.build import build
@@ -29,6 +29,7 @@ from epp.core import Controller
 from epp.core.events import EndpointsChanged
 from epp.kube.connection import ApiServer
 from epp.kube.source import ClusterObjects
+from epp.serve import garbage
 from epp.serve.objects import Objects
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ async def _measure(kubeconfig: Path, pods: int, changes: int) -> None:
     follower, ticker = Follower(server), Ticker()
     gc.collect()
     resident, started_s, cpu_s = resident_bytes(os.getpid()), time.monotonic(), time.process_time()
-    settle_garbage_collector()
+    garbage.settle()
     ticking = asyncio.create_task(ticker.run())
     following = asyncio.create_task(follower.objects.follow())
     while follower.objects.why_not_ready() is not None or follower.endpoints < pods:

@@ -57,6 +57,8 @@ class Line:
     row: str
     """The row of the cost table that it belongs to: what `--only` takes."""
     what: str
+    variant: str = ""
+    """The flags of the picker that was measured; '' for the picker as it is, and where no picker was."""
     bound: Bound
     rounds: tuple[float, ...]
     """One measurement of each round."""
@@ -111,7 +113,7 @@ def written(value: float, unit: Unit) -> str:
         case Unit.SECONDS:
             return f"{value * 1e3:.3g} ms"
         case Unit.COUNT:
-            return f"{value:g}"
+            return f"{value:.3g}" if value < 1000 else f"{value:,.0f}"
         case _:
             assert_never(unit)
 
@@ -126,10 +128,12 @@ def render(lines: Iterable[Line], failures: Iterable[Failure]) -> Table:
     """The table, for a terminal."""
     table = Table(title="What the picker costs", title_justify="left")
     for heading in ("row", "what", "bound", "measured", ""):
-        table.add_column(heading)
+        table.add_column(heading, overflow="fold")
     row = ""
     for line in lines:
         what = Text(line.what)
+        if line.variant:
+            what.append(f" [{line.variant}]", style="bold")
         if line.facts:
             what.append(
                 "\n" + ", ".join(f"{name} {value}" for name, value in line.facts.items()), style="dim"

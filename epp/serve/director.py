@@ -32,6 +32,7 @@ from epp.core.events import (
 )
 from epp.core.eviction import Begun
 from epp.extproc.ingress import Explanation, HeadersPass, Refusal, ResponseOutcome
+from epp.serve.garbage import GarbageLooks
 
 if TYPE_CHECKING:
     import asyncio
@@ -106,6 +107,7 @@ class Director:
         self._witness = witness
         self._tickets: dict[int, Ticket] = {}
         self._last_id = 0
+        self._garbage = GarbageLooks()
         self._events: deque[Event] = deque()
         self._feeding = False
         self._timer: asyncio.Handle | None = None
@@ -141,6 +143,7 @@ class Director:
                 facts.slo_s,
             )
         )
+        self._garbage.request_came(queued_requests=self._controller.queued_requests)
         return request_id
 
     def cancel(self, request_id: int) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import secrets
 from dataclasses import replace
@@ -33,6 +32,7 @@ from epp.modelserver.scraper import Scraper
 from epp.observe.http import ObserveServer
 from epp.observe.limiter import RateLimitedLog
 from epp.observe.metrics import Build, Metrics, Sources
+from epp.serve import garbage
 from epp.serve.bookkeeping import Bookkeeping
 from epp.serve.cluster import Cluster
 from epp.serve.configuration import SEED, Configuration
@@ -75,7 +75,7 @@ async def serve(settings: ServeSettings, config: EndpointPickerConfig) -> None:
         log.warning(note)
     async with contextlib.AsyncExitStack() as stack:
         running = await _start(settings, configuration, stack)
-        _settle_garbage_collector()
+        garbage.settle()
         await running.life.run_until_stopped(running.objects)
 
 
@@ -347,17 +347,6 @@ def _extproc(
         credentials=credentials,
         health=health.service,
     )
-
-
-def _settle_garbage_collector() -> None:
-    """What exists now lives as long as the process, so no collection need look at it.
-
-    Young objects are looked at often and few at a time, since thousands of new endpoints or queued requests would
-    make one look take 10 ms; old ones hardly ever.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(5_000, 5, 400)
 
 
 def _ask_nobody(key: tuple[str, str]) -> None:

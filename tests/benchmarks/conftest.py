@@ -12,10 +12,14 @@ def tiny() -> Scale:
     """The smallest run that still does everything."""
     return Scale(
         rounds=1,
+        core_rounds=1,
+        long_rounds=1,
         requests=6,
         bursts=2,
         chunk_requests=2,
         chunks=5,
+        long_requests=2,
+        alone_requests=3,
         streams=3,
         bands=3,
         flows_per_band=5,
@@ -24,6 +28,7 @@ def tiny() -> Scale:
         endpoints=3,
         cycles=80,
         policy_cycles=80,
+        beside_queued=200,
         idle_s=0.6,
         held=60,
         few_held=5,

@@ -2,33 +2,9 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-
 import pytest
 
-from benchmarks.program import RESULT, SERVING, heard, say, settle_garbage_collector
-from epp.serve import run as picker
-
-
-@pytest.fixture
-def collector() -> Iterator[None]:
-    """The garbage collector, put back afterwards."""
-    before = gc.get_threshold()
-    yield
-    gc.set_threshold(*before)
-    gc.unfreeze()
-
-
-@pytest.mark.usefixtures("collector")
-def test_the_collector_is_set_up_as_in_the_picker() -> None:
-    """Costs measured under another collector would be those of another program."""
-    gc.set_threshold(1, 1, 1)
-    settle_garbage_collector()
-    ours = gc.get_threshold()
-    gc.set_threshold(1, 1, 1)
-    picker._settle_garbage_collector()
-    assert gc.get_threshold() == ours != (1, 1, 1)
+from benchmarks.program import RESULT, SERVING, heard, say
 
 
 def test_what_is_said_is_heard(capsys: pytest.CaptureFixture[str]) -> None:

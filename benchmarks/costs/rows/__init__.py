@@ -1,4 +1,4 @@
-"""The rows of the cost table (design, section 8), in its order: what is measured, how, and the bound."""
+"""The rows of the cost table, in its order: what is measured, how, and the bound."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from benchmarks.costs.rows.chunk import measure_chunk
 from benchmarks.costs.rows.core import measure_core
 from benchmarks.costs.rows.held import measure_held
 from benchmarks.costs.rows.idle import measure_idle
+from benchmarks.costs.rows.latency import measure_latency
 from benchmarks.costs.rows.memory import measure_memory
 from benchmarks.costs.rows.policies import measure_policies
-from benchmarks.costs.rows.request import measure_request
+from benchmarks.costs.rows.request import measure_long, measure_request
 from benchmarks.costs.rows.sync import measure_sync
 
 if TYPE_CHECKING:
@@ -32,14 +33,21 @@ class Entry(NamedTuple):
     measure: Measure
 
 
-ENTRIES = (
-    Entry(("request",), measure_request),
-    Entry(("chunk",), measure_chunk),
-    Entry(("core", "drain", "turn"), measure_core),
-    Entry(("policies",), measure_policies),
-    Entry(("beside",), measure_beside),
-    Entry(("idle",), measure_idle),
-    Entry(("memory",), measure_memory),
-    Entry(("held",), measure_held),
-    Entry(("sync",), measure_sync),
+GROUPS = (
+    (Entry(("request",), measure_request),),
+    (Entry(("chunk",), measure_chunk),),
+    (Entry(("long",), measure_long),),
+    (Entry(("latency",), measure_latency),),
+    (Entry(("core", "drain", "turn"), measure_core),),
+    (Entry(("idle",), measure_idle), Entry(("policies",), measure_policies)),
+    (Entry(("memory",), measure_memory), Entry(("beside",), measure_beside)),
+    (Entry(("held",), measure_held),),
+    (Entry(("sync",), measure_sync),),
 )
+"""What is measured one after the other; the entries of one group at the same time.
+
+Those leave each other alone: one of the two is a single process that compares CPU with CPU, the other hardly uses any,
+or counts bytes.
+"""
+
+ENTRIES = tuple(entry for group in GROUPS for entry in group)

@@ -20,7 +20,10 @@ async def measure_beside(programs: Programs, scale: Scale) -> list[Line]:
     """Three cores in turn in one process: alone, with a log, with a shadow; a new process for each round."""
     found = [
         await programs.result_of(
-            "benchmarks.costs.corework", "beside", *core_sizes(scale), *("--cycles", str(scale.policy_cycles))
+            "benchmarks.costs.corework",
+            "beside",
+            *core_sizes(scale, queued=scale.beside_queued),
+            *("--cycles", str(scale.policy_cycles)),
         )
         for _ in range(scale.long_rounds)
     ]

@@ -1,12 +1,11 @@
-"""Row 2: what one more chunk of a response costs: the difference between long responses and short ones."""
+"""What one more chunk of a response costs: the difference between long responses and short ones."""
 
 from __future__ import annotations
 
-from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.costs.programs import PickerPool
-from benchmarks.costs.table import Bound, Line, Unit, microseconds
+from benchmarks.costs.rows.wire import Bursts, beside_bare, request_cpu_s
+from benchmarks.costs.table import Bound, Line, Unit
 
 if TYPE_CHECKING:
     from benchmarks.costs.programs import Programs
@@ -17,30 +16,17 @@ _SHORT = 1
 
 
 async def measure_chunk(programs: Programs, scale: Scale) -> list[Line]:
-    """Picker and bare server in turn, each with short and with long responses."""
-    bare, picker = await programs.bare(), await programs.picker(PickerPool())
-    found = await programs.result(
-        "benchmarks.costs.burst",
-        server=[f"{server.port}:{server.pid}" for server in (bare, picker)],
-        chunks=[_SHORT, scale.chunks],
-        requests=scale.chunk_requests,
-        bursts=scale.bursts,
-        rounds=scale.rounds,
-        streams=scale.streams,
+    """All servers in turn, each with short and with long responses."""
+    standing = await programs.standing()
+    load = Bursts(requests=scale.chunk_requests, bursts=scale.bursts, chunks=(_SHORT, scale.chunks))
+    found = await request_cpu_s(programs, standing.all, load, scale=scale, rounds=scale.rounds)
+    return beside_bare(
+        standing.pickers,
+        [
+            [(in_long - in_short) / (scale.chunks - _SHORT) for in_short, in_long in zip(*each, strict=True)]
+            for each in found
+        ],
+        row="chunk",
+        what="CPU per response chunk",
+        bound=CHUNK_BOUND,
     )
-    bare_s, picker_s = (
-        [(long[server] - short[server]) / (scale.chunks - _SHORT) for short, long in found["request_cpu_s"]]
-        for server in (0, 1)
-    )
-    return [
-        Line(
-            row="chunk",
-            what="CPU per response chunk",
-            bound=CHUNK_BOUND,
-            rounds=tuple(ours / theirs for ours, theirs in zip(picker_s, bare_s, strict=True)),
-            facts={
-                "picker": microseconds(median(picker_s)),
-                "bare": microseconds(median(bare_s)),
-            },
-        )
-    ]

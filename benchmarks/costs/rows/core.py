@@ -1,11 +1,13 @@
-"""Rows 3 to 5: what the core costs under a full queue, how the queue drains, and when a freed slot is given away."""
+"""What the core costs under a full queue, how the queue drains, and when a freed slot is given away."""
 
 from __future__ import annotations
 
 from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.costs.rows.request import request_cpu_s
+from benchmarks.costs.programs import together
+from benchmarks.costs.rows.request import CHUNKS
+from benchmarks.costs.rows.wire import Bursts, request_cpu_s
 from benchmarks.costs.table import Bound, Judged, Line, Unit, microseconds
 
 if TYPE_CHECKING:
@@ -23,18 +25,8 @@ TURN_BOUND = Bound(0, Unit.COUNT, "slots given away later", judged=Judged.EVERY_
 
 
 async def measure_core(programs: Programs, scale: Scale) -> list[Line]:
-    """The core and the bare server in turn, several rounds, the core in a new process each time."""
-    found: list[dict[str, float]] = []
-    bare = await programs.bare()
-    for _ in range(scale.rounds):
-        core = await programs.result_of(
-            "benchmarks.costs.corework",
-            "speed",
-            *core_sizes(scale),
-            *("--few-queued", str(scale.few_queued), "--cycles", str(scale.cycles)),
-        )
-        [(bare_s,)] = await request_cpu_s(programs, bare, scale=scale, rounds=1)
-        found.append(core | {"bare_s": bare_s})
+    """The core in a new process each round, and the bare server at the same time."""
+    found = [await _one_round(programs, scale) for _ in range(scale.core_rounds)]
 
     def each(figure: Callable[[dict[str, float]], float]) -> tuple[float, ...]:
         return tuple(map(figure, found))
@@ -84,9 +76,24 @@ async def measure_core(programs: Programs, scale: Scale) -> list[Line]:
     ]
 
 
-def core_sizes(scale: Scale) -> tuple[str, ...]:
+async def _one_round(programs: Programs, scale: Scale) -> dict[str, float]:
+    standing = await programs.standing()
+    load = Bursts(requests=scale.requests, bursts=scale.bursts, chunks=(CHUNKS,))
+    core, [[[bare_s]]] = await together(
+        programs.result_of(
+            "benchmarks.costs.corework",
+            "speed",
+            *core_sizes(scale),
+            *("--few-queued", str(scale.few_queued), "--cycles", str(scale.cycles)),
+        ),
+        request_cpu_s(programs, [standing.bare], load, scale=scale, rounds=1),
+    )
+    return {**core, "bare_s": bare_s}
+
+
+def core_sizes(scale: Scale, *, queued: int | None = None) -> tuple[str, ...]:
     """The options that say who is in the core's queue."""
     return (
         *("--bands", str(scale.bands), "--flows-per-band", str(scale.flows_per_band)),
-        *("--endpoints", str(scale.endpoints), "--queued", str(scale.queued)),
+        *("--endpoints", str(scale.endpoints), "--queued", str(scale.queued if queued is None else queued)),
     )

@@ -1,51 +1,48 @@
-"""Row 1: what a request costs the picker, and the bare server, in CPU."""
+"""What a request costs a picker, and the bare server, in CPU: a short one, and one with a long prompt."""
 
 from __future__ import annotations
 
-from statistics import median
 from typing import TYPE_CHECKING
 
-from benchmarks.costs.programs import PickerPool
-from benchmarks.costs.table import Bound, Line, Unit, microseconds
+from benchmarks.costs.messages import LONG_BODY_BYTES
+from benchmarks.costs.rows.wire import Bursts, beside_bare, request_cpu_s
+from benchmarks.costs.table import Bound, Line, Unit
 
 if TYPE_CHECKING:
-    from benchmarks.costs.programs import Programs, Serving
+    from benchmarks.costs.programs import Programs
     from benchmarks.costs.scale import Scale
 
 REQUEST_BOUND = Bound(1.3, Unit.RATIO, "the bare server")
+LONG_BOUND = Bound(1.5, Unit.RATIO, "the bare server")
 CHUNKS = 1
 """Before the response's end."""
 
 
-async def request_cpu_s(
-    programs: Programs, *servers: Serving, scale: Scale, rounds: int
-) -> list[tuple[float, ...]]:
-    """CPU per request of each server, in each round."""
-    found = await programs.result(
-        "benchmarks.costs.burst",
-        server=[f"{server.port}:{server.pid}" for server in servers],
-        chunks=CHUNKS,
-        requests=scale.requests,
-        bursts=scale.bursts,
-        rounds=rounds,
-        streams=scale.streams,
-    )
-    return [tuple(of_chunks[0]) for of_chunks in found["request_cpu_s"]]
-
-
 async def measure_request(programs: Programs, scale: Scale) -> list[Line]:
-    """The two in turn."""
-    bare, picker = await programs.bare(), await programs.picker(PickerPool())
-    found = await request_cpu_s(programs, bare, picker, scale=scale, rounds=scale.rounds)
-    return [
-        Line(
-            row="request",
-            what="CPU per request, full duplex, 1 KB body",
-            bound=REQUEST_BOUND,
-            rounds=tuple(picker_s / bare_s for bare_s, picker_s in found),
-            facts={
-                "picker": microseconds(median(picker_s for _, picker_s in found)),
-                "bare": microseconds(median(bare_s for bare_s, _ in found)),
-            },
-        )
-    ]
+    """All servers in turn."""
+    standing = await programs.standing()
+    load = Bursts(requests=scale.requests, bursts=scale.bursts, chunks=(CHUNKS,))
+    found = await request_cpu_s(programs, standing.all, load, scale=scale, rounds=scale.rounds)
+    return beside_bare(
+        standing.pickers,
+        [of_chunks for (of_chunks,) in found],
+        row="request",
+        what="CPU per request, full duplex, 1 KB body",
+        bound=REQUEST_BOUND,
+    )
+
+
+async def measure_long(programs: Programs, scale: Scale) -> list[Line]:
+    """All servers in turn, each holding a whole prompt and giving it back."""
+    standing = await programs.standing()
+    load = Bursts(
+        requests=scale.long_requests, bursts=scale.bursts, chunks=(CHUNKS,), body_bytes=LONG_BODY_BYTES
+    )
+    found = await request_cpu_s(programs, standing.all, load, scale=scale, rounds=scale.rounds)
+    return beside_bare(
+        standing.pickers,
+        [of_chunks for (of_chunks,) in found],
+        row="long",
+        what=f"CPU per request, full duplex, {LONG_BODY_BYTES // 1024} KB body",
+        bound=LONG_BOUND,
+    )

@@ -14,13 +14,14 @@ from benchmarks.costs.scale import Scale
 from benchmarks.costs.table import Bound, Line, Unit
 
 SCALES_SEEN: list[Scale] = []
+VARIANTS_SEEN: list[str] = []
 
 
 def entry(row: str, value: float) -> Entry:
     """A row that always measures `value`, against a bound of 1."""
 
     async def measure(programs: Programs, scale: Scale) -> list[Line]:
-        del programs
+        VARIANTS_SEEN[:] = map(str, programs.variants)
         SCALES_SEEN.append(scale)
         return [
             Line(row=row, what=f"{row} in test", bound=Bound(1.0, Unit.RATIO), rounds=(value,) * scale.rounds)
@@ -38,8 +39,8 @@ async def _break(programs: Programs, scale: Scale) -> list[Line]:
 def rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three rows: one is kept, one is missed, one can't be measured."""
     SCALES_SEEN.clear()
-    entries = (entry("request", 0.5), entry("chunk", 2.0), Entry(("held",), _break))
-    monkeypatch.setattr(command, "ENTRIES", entries)
+    groups = ((entry("request", 0.5),), (Entry(("held",), _break), entry("chunk", 2.0)))
+    monkeypatch.setattr(command, "GROUPS", groups)
 
 
 def report(directory: Path) -> dict[str, object]:
@@ -103,9 +104,26 @@ def test_quick_is_smaller_and_rounds_can_be_given(tmp_path: Path) -> None:
     assert (quick.queued, quick.held) == (full.queued, full.held) == (50_000, 5_000)
 
 
+@pytest.mark.usefixtures("rows")
+def test_a_picker_with_other_flags_is_measured_beside_the_one_without(tmp_path: Path, tiny: Scale) -> None:
+    """In the same run, each under the flags that it has, the one without first."""
+    out = ["--only", "request", "--out", str(tmp_path)]
+    command.main(out, scale=tiny)
+    assert VARIANTS_SEEN == [""]
+    command.main([*out, "--picker-flags=--transport native", "--picker-flags=--v=5"], scale=tiny)
+    assert VARIANTS_SEEN == ["", "--transport native", "--v=5"]
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
-    [(["--only", "speed"], "speed"), (["--rounds", "0"], "0 rounds"), (["--rounds", "x"], "x")],
+    [
+        (["--only", "speed"], "speed"),
+        (["--rounds", "0"], "0 rounds"),
+        (["--rounds", "x"], "x"),
+        (["--picker-flags", "transport native"], "transport native"),
+        (["--picker-flags="], "''"),
+        (["--picker-flags=--name 'open"], "--name"),
+    ],
 )
 def test_wrong_arguments_are_refused_by_name(
     words: list[str], named: str, capsys: pytest.CaptureFixture[str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -61,6 +62,8 @@ def test_the_spread_is_that_of_the_rounds() -> None:
         (2048, Unit.BYTES, "2,048 bytes"),
         (0.0201, Unit.SECONDS, "20.1 ms"),
         (3.0, Unit.COUNT, "3"),
+        (29.5666, Unit.COUNT, "29.6"),
+        (12345.0, Unit.COUNT, "12,345"),
     ],
 )
 def test_numbers_are_written_by_their_unit(value: float, unit: Unit, text: str) -> None:
@@ -72,6 +75,13 @@ def test_numbers_are_written_by_their_unit(value: float, unit: Unit, text: str) 
 def test_microseconds_have_three_digits_at_least(seconds: float, text: str) -> None:
     """Neither exponents nor digits that mean nothing."""
     assert microseconds(seconds) == text
+
+
+def test_a_line_says_which_picker_was_measured() -> None:
+    """By the flags that it was started with; the picker as it is has no name."""
+    with_flags = replace(line(1.2), variant="--transport native")
+    assert "CPU per request [--transport native]" in shown(with_flags)
+    assert "[" not in shown(line(1.2))
 
 
 def test_the_table_says_what_was_kept_and_missed() -> None:

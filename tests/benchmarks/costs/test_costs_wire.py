@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from benchmarks.costs import messages
+from benchmarks.costs.alone import round_of_requests
 from benchmarks.costs.bare import Bareness, BareServer
-from benchmarks.costs.burst import burst
+from benchmarks.costs.burst import Load, burst
 from benchmarks.costs.gateway import Gateway, StreamFailedError, require_dispatch
 from benchmarks.costs.hold import hold
 from epp.core.actions import Reason
@@ -38,6 +39,20 @@ def test_the_request_is_one_kilobyte_of_chat_and_ends_as_envoy_ends_it() -> None
     assert (end.request_body.body, end.request_body.end_of_stream) == (b"", True)
 
 
+def test_a_long_prompt_comes_in_pieces_of_a_frame() -> None:
+    """All of its bytes, in order, none in a message larger than a gateway would pass on."""
+    first, *pieces, end = map(
+        wire.ProcessingRequest.FromString, messages.request(1, body_bytes=messages.LONG_BODY_BYTES)
+    )
+    told = {each.key: each.raw_value.decode() for each in first.request_headers.headers.headers}
+    bodies = [piece.request_body.body for piece in pieces]
+    assert {len(body) for body in bodies[:-1]} == {messages.PIECE_BYTES}
+    assert 0 < len(bodies[-1]) <= messages.PIECE_BYTES
+    assert told["content-length"] == str(len(b"".join(bodies))) == str(220 * 1024)
+    assert json.loads(b"".join(bodies))["model"] == "bench-model"
+    assert (end.request_body.body, end.request_body.end_of_stream) == (b"", True)
+
+
 def test_the_response_says_its_usage_at_the_end() -> None:
     """The picker has something to find."""
     end = wire.ProcessingRequest.FromString(messages.RESPONSE_END).response_body
@@ -63,7 +78,15 @@ async def test_the_bare_server_echoes_every_byte(echo: Gateway) -> None:
 
 async def test_a_burst_serves_every_request(echo: Gateway) -> None:
     """More requests than streams at a time."""
-    await burst(echo, requests=9, chunks=2, streams=4)
+    load = Load(requests=9, bursts=1, streams=4, body_bytes=messages.BODY_BYTES)
+    await burst(echo, load, chunks=2)
+
+
+async def test_requests_that_come_alone_are_timed_at_every_server(echo: Gateway) -> None:
+    """One median for each, and it is a time."""
+    first, second = await round_of_requests([echo, echo], 3)
+    assert first > 0
+    assert second > 0
 
 
 async def test_a_holding_server_answers_nothing_and_ends_nothing() -> None:

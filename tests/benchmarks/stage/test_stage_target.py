@@ -1,0 +1,94 @@
+"""What can be named as a target."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.stage.target import (
+    Balancing,
+    Direct,
+    EnvoyAlone,
+    ForeignPicker,
+    OurPicker,
+    Security,
+    Target,
+    TargetError,
+    names,
+    parse,
+)
+from epp.quickstart.address import Address
+from epp.quickstart.envoy import BodyMode
+
+KNOWN = {
+    "picker": OurPicker(),
+    "picker:lean": OurPicker(BodyMode.LEAN),
+    "envoy:least-request": EnvoyAlone(),
+    "envoy:round-robin": EnvoyAlone(Balancing.ROUND_ROBIN),
+    "direct": Direct(),
+}
+
+
+@pytest.mark.parametrize(("text", "target"), KNOWN.items())
+def test_a_name_is_its_target_and_back(text: str, target: Target) -> None:
+    """What is typed is what the report shows."""
+    assert parse(text) == target
+    assert names([target]) == (text,)
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("extproc=10.0.0.5:9002", ForeignPicker(address=Address("10.0.0.5", 9002))),
+        (
+            "extproc=[::1]:9002,lean,tls,pid=17,name=go",
+            ForeignPicker(
+                address=Address("::1", 9002),
+                body_mode=BodyMode.LEAN,
+                security=Security.TLS,
+                pid=17,
+                name="go",
+            ),
+        ),
+        (
+            "extproc=picker:1,name=go-1.2,plaintext",
+            ForeignPicker(address=Address("picker", 1), name="go-1.2"),
+        ),
+    ],
+)
+def test_a_foreign_picker_is_where_it_is_said_to_be(text: str, target: ForeignPicker) -> None:
+    """Its options come in any order, and are left out as one likes."""
+    assert parse(text) == target
+
+
+@pytest.mark.parametrize("text", ["", "Picker", "picker:full", "envoy", "envoy:random", "direct ", "extproc"])
+def test_what_does_not_exist_is_refused_with_what_does(text: str) -> None:
+    """The message shows what was typed and everything that can be."""
+    with pytest.raises(TargetError) as refused:
+        parse(text)
+    assert str(refused.value).startswith(f"--target {text}: there is no such target")
+    for name in (*KNOWN, "extproc=HOST:PORT"):
+        assert name in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("extproc=", "HOST:PORT"),
+        ("extproc=host", "HOST:PORT"),
+        ("extproc=host:0", "not between 1 and 65535"),
+        ("extproc=http://host:1", "without a scheme"),
+        ("extproc=host:1,", "'' is no option"),
+        ("extproc=host:1,fast", "'fast' is no option"),
+        ("extproc=host:1,lean=yes", "'lean=yes' is no option"),
+        ("extproc=host:1,pid=0", "pid=N"),
+        ("extproc=host:1,pid=me", "pid=N"),
+        ("extproc=host:1,name=", "name=NAME"),
+        ("extproc=host:1,name=../x", "name=NAME"),
+    ],
+)
+def test_an_address_or_option_that_makes_no_sense_is_refused(text: str, words: str) -> None:
+    """The message shows what was typed and what would do."""
+    with pytest.raises(TargetError) as refused:
+        parse(text)
+    assert str(refused.value).startswith(f"--target {text}: ")
+    assert words in str(refused.value)
