@@ -27,8 +27,8 @@ format: $(VENV)/.dev  ## what the machine can mend by itself
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(VENV)/.dev   ## the cost table, as ratios in one run
-	@$(BIN)/python -m benchmarks.costs $(ARGS)
+bench: $(VENV)/.dev   ## what the picker costs, and how it does under load beside others: ratios in one run
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 fairness: $(VENV)/.dev  ## who gets how much, beside other policies, and how right Retry-After is: numbers, figures, docs
 	@$(BIN)/python -m benchmarks.fairness $(ARGS)

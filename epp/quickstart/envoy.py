@@ -70,6 +70,15 @@ class FailureMode(Enum):
     """Envoy goes on without the picker, and then finds that nobody named a destination."""
 
 
+class Balancing(Enum):
+    """How Envoy chooses a model server when it is alone."""
+
+    LEAST_REQUEST = "least-request"
+    """The one with the fewest requests, by its own count."""
+    ROUND_ROBIN = "round-robin"
+    """One after the other."""
+
+
 class UpstreamProtocol(Enum):
     """What the model servers speak."""
 
@@ -103,9 +112,10 @@ class Picked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Baseline:
-    """Requests go to the endpoint with the fewest of them by Envoy's own count; no picker is asked."""
+    """Envoy itself chooses among the endpoints; no picker is asked."""
 
     endpoints: tuple[Address, ...]
+    balancing: Balancing = Balancing.LEAST_REQUEST
 
     def __post_init__(self) -> None:
         if not self.endpoints:
@@ -199,9 +209,18 @@ def _picked_parts(settings: EnvoySettings, routing: Picked) -> _Parts:
 
 
 def _baseline_parts(settings: EnvoySettings, routing: Baseline) -> _Parts:
+    match routing.balancing:
+        case Balancing.LEAST_REQUEST:
+            intro, policy = fragments.LEAST_REQUEST_INTRO, fragments.LEAST_REQUEST_POLICY
+        case Balancing.ROUND_ROBIN:
+            intro, policy = fragments.ROUND_ROBIN_INTRO, fragments.ROUND_ROBIN_POLICY
+        case _:
+            assert_never(routing.balancing)
     endpoints = "".join(_endpoint(address) for address in routing.endpoints)
-    cluster = fragments.LEAST_REQUEST_CLUSTER.substitute(_upstream(settings), endpoints=_nested(endpoints, 4))
-    return _Parts(fragments.BASELINE_INTRO, MAX_WAIT_S + _WAIT_MARGIN_S, "", cluster)
+    cluster = fragments.BASELINE_CLUSTER.substitute(
+        _upstream(settings), policy=_nested(policy, 8), endpoints=_nested(endpoints, 4)
+    )
+    return _Parts(intro, MAX_WAIT_S + _WAIT_MARGIN_S, "", cluster)
 
 
 def _picker_cluster(settings: EnvoySettings, routing: Picked) -> str:

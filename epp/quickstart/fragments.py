@@ -19,9 +19,13 @@ LEAN_INTRO = """\
 # is the other half.
 """
 
-BASELINE_INTRO = """\
+LEAST_REQUEST_INTRO = """\
 # Envoy alone: every request goes at once to the model server with the fewest requests by Envoy's own count.
 # For comparison with the picker.
+"""
+
+ROUND_ROBIN_INTRO = """\
+# Envoy alone: every request goes at once to the model server whose turn it is. For comparison with the picker.
 """
 
 BOOTSTRAP = Template("""\
@@ -180,18 +184,27 @@ ORIGINAL_DST_CLUSTER = Template("""\
         $protocol: {}
 """)
 
-LEAST_REQUEST_CLUSTER = Template("""\
+LEAST_REQUEST_POLICY = """\
+name: envoy.load_balancing_policies.least_request
+typed_config:
+  "@type": type.googleapis.com/envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest
+  # Compare all servers, not two at random: the best that this policy can do.
+  selection_method: FULL_SCAN
+"""
+
+ROUND_ROBIN_POLICY = """\
+name: envoy.load_balancing_policies.round_robin
+typed_config:
+  "@type": type.googleapis.com/envoy.extensions.load_balancing_policies.round_robin.v3.RoundRobin
+"""
+
+BASELINE_CLUSTER = Template("""\
 - name: model_servers
   type: STATIC
   load_balancing_policy:
     policies:
     - typed_extension_config:
-        name: envoy.load_balancing_policies.least_request
-        typed_config:
-          "@type": type.googleapis.com/envoy.extensions.load_balancing_policies.least_request.v3.LeastRequest
-          # Compare all servers, not two at random: the best that this policy can do.
-          selection_method: FULL_SCAN
-  connect_timeout: 5s
+$policy  connect_timeout: 5s
   circuit_breakers:
     thresholds:
     - max_connections: $max_requests

@@ -1,4 +1,4 @@
-"""`epp sim`: simulated model servers, on consecutive ports, until a signal ends them.
+"""`epp sim`: simulated model servers, on consecutive ports or where they are told to, until a signal ends them.
 
 When all of them listen, one line of JSON on standard output says where, for whoever started the process:
 `{"servers": ["127.0.0.1:8000", ...]}`.
@@ -49,6 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--count", type=int, default=1, help="servers, on consecutive ports (default %(default)s)"
     )
     parser.add_argument(
+        "--listen",
+        action="append",
+        metavar="HOST:PORT",
+        help="a server there, repeatable; instead of --host, --port and --count",
+    )
+    parser.add_argument(
         "--model",
         action="append",
         metavar="NAME",
@@ -88,11 +94,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _servers(args: argparse.Namespace) -> list[SimServer]:
-    if args.count < 1:
-        raise ValueError(f"--count is {args.count}: there must be a server")
-    last_port = args.port + args.count - 1 if args.port else 0
-    if not 0 <= args.port <= last_port <= 65535 and args.port != 0:
-        raise ValueError(f"--port {args.port} with --count {args.count}: ports go from 0 to 65535")
+    places = [_place(text) for text in args.listen] if args.listen else _consecutive(args)
     model = ServiceModel(**{field.name: getattr(args, field.name) for field in fields(ServiceModel)})
     faults = Faults(
         metrics=MetricsFault(args.metrics_fault),
@@ -104,13 +106,29 @@ def _servers(args: argparse.Namespace) -> list[SimServer]:
             model=model,
             model_names=tuple(args.model or [DEFAULT_MODEL_NAME]),
             seed=args.seed + index,
-            host=args.host,
-            port=args.port and args.port + index,
+            host=host,
+            port=port,
             page_bytes=args.page_bytes,
             faults=faults,
         )
-        for index in range(args.count)
+        for index, (host, port) in enumerate(places)
     ]
+
+
+def _consecutive(args: argparse.Namespace) -> list[tuple[str, int]]:
+    if args.count < 1:
+        raise ValueError(f"--count is {args.count}: there must be a server")
+    last_port = args.port + args.count - 1 if args.port else 0
+    if not 0 <= args.port <= last_port <= 65535 and args.port != 0:
+        raise ValueError(f"--port {args.port} with --count {args.count}: ports go from 0 to 65535")
+    return [(args.host, args.port and args.port + index) for index in range(args.count)]
+
+
+def _place(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError(f"--listen {text}: give HOST:PORT, as in 127.0.0.1:8000; port 0 takes a free one")
+    return host.removeprefix("[").removesuffix("]"), int(port)
 
 
 async def _serve(servers: list[SimServer]) -> int:

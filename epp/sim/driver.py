@@ -108,6 +108,10 @@ class EngineDriver:
         """The engine's own account."""
         return self._engine.truth(self._now())
 
+    def forget_peaks(self) -> None:
+        """The account's peaks are those from now on."""
+        self._engine.forget_peaks(self._now())
+
     def render_page(self, *, wall_s: float) -> bytes:
         """The metrics page, now."""
         truth = self.truth()

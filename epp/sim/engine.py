@@ -130,7 +130,7 @@ class Engine:
         self._stalled_s: float | None = None
         self._events = list[EngineEvent]()
         self._next_id = 1
-        self._record = Record(slots=model.max_sequences, since_s=self._ready_s)
+        self._record = Record(slots=model.max_sequences, blocks=model.blocks, since_s=self._ready_s)
 
     @property
     def ready_s(self) -> float:
@@ -210,6 +210,11 @@ class Engine:
         """As it was at the last call with a time."""
         used = self._model.blocks - self._free_blocks
         return Load(len(self._waiting), len(self._running), used / self._model.blocks)
+
+    def forget_peaks(self, now: float) -> None:
+        """The peaks of the account are those from `now` on."""
+        self._catch_up(now)
+        self._record.forget_peaks()
 
     def truth(self, now: float) -> Truth:
         """The engine's own account up to `now`."""
@@ -333,3 +338,4 @@ class Engine:
 
     def _note(self, at_s: float) -> None:
         self._record.note(at_s, waiting=len(self._waiting), running=len(self._running))
+        self._record.note_blocks(self._model.blocks - self._free_blocks)

@@ -2,6 +2,7 @@
 
     POST /v1/chat/completions   POST /v1/completions   GET /v1/models   GET /health   GET /metrics
     GET  /sim/truth             what really happened in the engine; with `?timeline` every change of its occupancy too
+    POST /sim/peaks             the same, after its peaks were forgotten: from now on they are those that come
     GET  /sim/faults            what the server does wrong on purpose
     POST /sim/faults            ... from now on
 
@@ -135,6 +136,7 @@ class SimServer:
         app.router.add_get("/health", self._health)
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/sim/truth", self._get_truth)
+        app.router.add_post("/sim/peaks", self._post_peaks)
         app.router.add_get("/sim/faults", self._get_faults)
         app.router.add_post("/sim/faults", self._post_faults)
         return app
@@ -203,6 +205,10 @@ class SimServer:
         if "timeline" not in request.query:
             del told["timeline"]
         return web.json_response({"now_s": self._clock(), **told})
+
+    async def _post_peaks(self, request: web.Request) -> web.Response:
+        self._driver.forget_peaks()
+        return await self._get_truth(request)
 
     async def _get_faults(self, request: web.Request) -> web.Response:
         del request

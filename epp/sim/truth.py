@@ -25,6 +25,8 @@ class Truth:
     """Sequence slots for which there was no request, neither running nor waiting, times the seconds that lasted."""
     max_waiting: int
     max_running: int
+    max_kv_utilization: float
+    """The three peaks are those since they were last forgotten."""
     submitted: int
     finished: int
     aborted: int
@@ -39,7 +41,7 @@ class Truth:
 class Record:
     """Where an engine writes its truth down."""
 
-    def __init__(self, *, slots: int, since_s: float) -> None:
+    def __init__(self, *, slots: int, blocks: int, since_s: float) -> None:
         self.submitted = 0
         self.finished = 0
         self.aborted = 0
@@ -47,10 +49,13 @@ class Record:
         self.prompt_tokens = 0
         self.output_tokens = 0
         self._slots = slots
+        self._blocks = blocks
         self._accounted_s = since_s
         self._idle_slot_s = 0.0
         self._max_waiting = 0
         self._max_running = 0
+        self._used_blocks = 0
+        self._max_used_blocks = 0
         self._last = Occupancy(since_s, 0, 0)
         self._timeline = deque[Occupancy](maxlen=TIMELINE_LENGTH)
 
@@ -64,6 +69,16 @@ class Record:
         self._max_waiting = max(self._max_waiting, waiting)
         self._max_running = max(self._max_running, running)
 
+    def note_blocks(self, used: int) -> None:
+        """So many blocks of the KV cache are in use from now on."""
+        self._used_blocks = used
+        self._max_used_blocks = max(self._max_used_blocks, used)
+
+    def forget_peaks(self) -> None:
+        """From now on, peaks are those that come, beginning with how it is."""
+        self._max_waiting, self._max_running = self._last.waiting, self._last.running
+        self._max_used_blocks = self._used_blocks
+
     def truth(self, now: float) -> Truth:
         """Everything up to `now`."""
         self._account(now)
@@ -71,6 +86,7 @@ class Record:
             idle_slot_s=self._idle_slot_s,
             max_waiting=self._max_waiting,
             max_running=self._max_running,
+            max_kv_utilization=self._max_used_blocks / self._blocks,
             submitted=self.submitted,
             finished=self.finished,
             aborted=self.aborted,

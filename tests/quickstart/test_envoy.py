@@ -14,6 +14,7 @@ from epp.extproc.headers import FAIRNESS_ID
 from epp.quickstart.address import Address
 from epp.quickstart.envoy import (
     MAX_WAIT_S,
+    Balancing,
     Baseline,
     BodyMode,
     EnvoySettings,
@@ -54,6 +55,9 @@ VARIANTS = {
     "h2c": EnvoySettings(upstream=UpstreamProtocol.H2C),
     "access log": EnvoySettings(access_log=Path("/dev/stdout")),
     "ipv6": EnvoySettings(listen=Address("::1", 8080), routing=Picked(picker=Address("::1", 9002))),
+    "round robin": EnvoySettings(
+        routing=Baseline(endpoints=(Address("127.0.0.1", 1),), balancing=Balancing.ROUND_ROBIN)
+    ),
     "baseline": EnvoySettings(
         routing=Baseline(endpoints=(Address("127.0.0.1", 1), Address("::1", 2))),
         upstream=UpstreamProtocol.H2C,
@@ -219,6 +223,20 @@ def test_the_baseline_knows_no_picker() -> None:
     assert manager(settings)["route_config"]["virtual_hosts"][0]["routes"][0]["route"]["cluster"] == name
     listed = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
     assert [each["endpoint"]["address"]["socket_address"]["port_value"] for each in listed] == [8000, 8001]
+
+
+@pytest.mark.parametrize("balancing", Balancing)
+def test_the_baseline_balances_as_it_was_told(balancing: Balancing) -> None:
+    """One policy, the one that was asked for, whose configuration is of its own type."""
+    routing = Baseline(endpoints=(Address("127.0.0.1", 8000),), balancing=balancing)
+    policies = clusters(EnvoySettings(routing=routing))["model_servers"]["load_balancing_policy"]["policies"]
+    (policy,) = (each["typed_extension_config"] for each in policies)
+    snake, camel = {
+        Balancing.LEAST_REQUEST: ("least_request", "LeastRequest"),
+        Balancing.ROUND_ROBIN: ("round_robin", "RoundRobin"),
+    }[balancing]
+    assert policy["name"] == f"envoy.load_balancing_policies.{snake}"
+    assert policy["typed_config"]["@type"].endswith(f".{snake}.v3.{camel}")
 
 
 @pytest.mark.parametrize("wait_s", [0, -1, MAX_WAIT_S + 1])

@@ -67,6 +67,14 @@ def test_it_serves_on_the_ports_that_it_prints_until_it_is_told_to_end() -> None
         assert started.wait(timeout=20) == 0
 
 
+def test_servers_listen_where_they_are_told_to() -> None:
+    """Each at its own place, whatever --port and --count are by default."""
+    with process("--listen", "127.0.0.1:0", "--listen", "127.0.0.2:0") as started:
+        assert started.stdout is not None
+        addresses = json.loads(started.stdout.readline())["servers"]
+    assert [address.rpartition(":")[0] for address in addresses] == ["127.0.0.1", "127.0.0.2"]
+
+
 def test_a_taken_port_ends_it_with_a_remedy() -> None:
     """A second process on the same port says what is wrong and what to try, with status 1."""
     with process("--port", "0") as first:
@@ -85,6 +93,8 @@ def test_a_taken_port_ends_it_with_a_remedy() -> None:
         (["--count", "0"], "--count is 0"),
         (["--port", "65535", "--count", "2"], "--port 65535 with --count 2"),
         (["--port", "-1"], "--port -1"),
+        (["--listen", "8000"], "--listen 8000: give HOST:PORT"),
+        (["--listen", "127.0.0.1:99999"], "--listen 127.0.0.1:99999: give HOST:PORT"),
         (["--step-s", "0"], "step_s is 0"),
         (["--metrics-delay-s", "-3"], "metrics_delay_s is -3"),
     ],

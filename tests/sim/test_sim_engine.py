@@ -272,6 +272,23 @@ def test_an_aborted_request_frees_its_slot_and_its_blocks_at_once() -> None:
     assert engine.truth(6.0).aborted == 1
 
 
+def test_peaks_are_those_since_they_were_forgotten() -> None:
+    """A busy time before that shows no more, and what goes on is where the new peaks begin."""
+    engine = Engine(SMALL, seed=0, now=0.0)
+    for _ in range(SMALL.max_sequences + 2):
+        full_length(engine, 0.0, prompt=4, tokens=1)
+    engine.advance(100.0)
+    busy = engine.truth(100.0)
+    assert (busy.max_waiting, busy.max_running) == (SMALL.max_sequences + 1, SMALL.max_sequences)
+    assert busy.max_kv_utilization == SMALL.max_sequences * SMALL.blocks_for(4) / SMALL.blocks
+    full_length(engine, 100.0, prompt=4, tokens=2)
+    engine.forget_peaks(100.5)
+    quiet = engine.truth(200.0)
+    assert (quiet.max_waiting, quiet.max_running) == (0, 1)
+    assert quiet.max_kv_utilization == SMALL.blocks_for(5) / SMALL.blocks
+    assert quiet.submitted == busy.submitted + 1
+
+
 def test_nothing_is_done_before_the_model_is_loaded() -> None:
     """Requests that come during the start-up delay wait, start together, and no idle slot is counted before."""
     model = ServiceModel(max_sequences=2, startup_s=30.0, step_s=1.0, sequence_s=0.0, prefill_token_s=0.0)

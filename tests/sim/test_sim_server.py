@@ -229,6 +229,20 @@ async def test_the_page_and_the_truth_tell_of_the_engine(
     assert f"vllm:num_requests_running{{{labels}}} 0.0\n" in page
 
 
+async def test_peaks_can_be_forgotten_while_it_runs(server: SimServer, http: aiohttp.ClientSession) -> None:
+    """The answer is the truth, with peaks that begin anew; counts go on."""
+    async with client_of(server) as client:
+        await client.completions.create(model="sim-model", prompt="x", max_tokens=4)
+    async with http.get(f"http://{server.address}/sim/truth") as response:
+        before = await response.json()
+    async with http.post(f"http://{server.address}/sim/peaks") as response:
+        after = await response.json()
+    assert before["max_running"] == 1
+    assert before["max_kv_utilization"] > 0
+    assert (after["max_running"], after["max_kv_utilization"], after["submitted"]) == (0, 0.0, 1)
+    assert after.keys() == before.keys()
+
+
 async def test_servers_in_one_process_are_independent(http: aiohttp.ClientSession) -> None:
     """Two servers have two ports, two names and two engines."""
     async with SimServer(model=FAST) as one, SimServer(model=FAST) as two:
