@@ -34,7 +34,7 @@ class StalenessPolicy(Enum):
     """What counts once an endpoint's last sample is stale. Before the first sample it is always our own accounting."""
 
     OWN_ACCOUNTING = "own-accounting"
-    """Our own requests only, as many as we last had there with room."""
+    """Our own requests only, as many as we had there with room lately."""
     LAST_SAMPLE = "last-sample"
     """What the sample showed, as if nothing had changed since, beside what we have there now. One request of ours
     always fits: a sample that said "full" and is never followed by another would close the endpoint for good."""
@@ -47,7 +47,7 @@ def below(load: float, limit: float, ceiling: float) -> bool:
 
 
 def own_accounting(endpoint: EndpointView, ceiling: float, floor: float = OWN_ACCOUNTING_FLOOR) -> bool:
-    """Whether one more fits below what we last had there with room, or below `floor`."""
+    """Whether one more fits below what we had there with room lately, or below `floor`."""
     return below(endpoint.own_requests, max(floor, endpoint.proven_requests), ceiling)
 
 

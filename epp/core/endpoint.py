@@ -82,7 +82,7 @@ class EndpointView(NamedTuple):
     sample: EngineSample
     """The last sample; zeros while knowledge is unknown."""
     proven_requests: int
-    """The most we had there when a fresh sample last showed room: what is safe to send blindly."""
+    """The most we had there in the last minute in which fresh samples showed room: what is safe to send blindly."""
     sent_since_sample: int
     """Dispatched since the sample's scrape was sent: what the sample can't show yet."""
     stated_limit: int | None = None

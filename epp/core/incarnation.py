@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 ASK_AGAIN_S = 0.02
 """An endpoint is asked early at most this often, and less often while asking gains nothing."""
+PROVEN_S = 60.0
+"""How long it counts that so many of ours had room there at once."""
 _SENT_MEMORY = 4096
 """Dispatches remembered since the last sample."""
 
@@ -29,6 +31,7 @@ class Endpoint:
 
     __slots__ = (
         "_peaks",
+        "_proven",
         "_sent",
         "ask_at_s",
         "ask_pace_s",
@@ -69,6 +72,7 @@ class Endpoint:
         self.ask_at_s = -inf
         self.ask_pace_s = ASK_AGAIN_S
         self._peaks: deque[tuple[int, float]] = deque()
+        self._proven: deque[tuple[int, float]] = deque()
         self._sent: deque[float] = deque(maxlen=_SENT_MEMORY)
         self.view = self.fresh_view()
 
@@ -94,7 +98,7 @@ class Endpoint:
             if requests > 0:
                 self._sent.append(now)
                 if self.knowledge is Knowledge.FRESH:
-                    self.proven_requests = self.own_requests
+                    self._prove(now)
         self.own_tokens += tokens
         self.view = self.fresh_view()
 
@@ -129,6 +133,16 @@ class Endpoint:
         while self._peaks and self._peaks[-1][0] <= self.own_requests:
             self._peaks.pop()
         self._peaks.append((self.own_requests, now))
+
+    def _prove(self, now: float) -> None:
+        # Decreasing in requests, increasing in time: (in flight, when). The front is the most of the last while.
+        proven = self._proven
+        while proven and proven[-1][0] <= self.own_requests:
+            proven.pop()
+        proven.append((self.own_requests, now))
+        while proven[0][1] <= now - PROVEN_S:
+            proven.popleft()
+        self.proven_requests = proven[0][0]
 
     def fresh_view(self) -> EndpointView:
         """A snapshot of it as it is now."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from epp.core.capacity import ConcurrencyDetector, ConcurrencyMode, UtilizationDetector
 from epp.core.endpoint import NO_SAMPLE, EndpointView, EngineSample, Knowledge
+from epp.core.incarnation import PROVEN_S
 from epp.core.policy import ItemView
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class Site:
     sample_received_s: float = -inf
     is_stale: bool = False
     foreign: int = 0
+    shown: list[tuple[float, int]] = field(default_factory=list)
+    """(when, how many of ours were in flight) of every dispatch with fresh knowledge."""
     proven: int = 0
     asked_s: float = -inf
     sent_log: list[float] = field(default_factory=list)
@@ -104,7 +107,8 @@ class Site:
             self.history.append((now, self.own))
             self.sent_log.append(now)
             if self.is_fresh:
-                self.proven = self.own
+                self.shown.append((now, self.own))
+                self.proven = max([own for at_s, own in self.shown if at_s > now - PROVEN_S])
 
     def give_back(self, request_id: int, now: float) -> None:
         """One of ours has ended."""

@@ -286,8 +286,27 @@ def test_knowledge_goes_from_unknown_to_fresh_to_stale() -> None:
     assert view(core).foreign_requests == 0
 
 
+def test_what_was_proven_lately_counts_in_a_lull_too() -> None:
+    """The most that had room there in the last minute, though little ran at its end; then it is forgotten."""
+    core = controller(A, capacity=UTILIZATION, staleness_s=1.0)
+    for number in range(9):
+        core.handle(scraped(A, number / 10, running=number), number / 10)
+        core.handle(request(number), number / 10)
+    for number in range(9):
+        core.handle(Ended(number), 1.0)
+    core.handle(scraped(A, 30.0, running=0), 30.0)
+    core.handle(request(10), 30.0)
+    assert (view(core).own_requests, view(core).proven_requests) == (1, 9)
+    core.handle(scraped(A, 60.75, running=1), 60.75)
+    core.handle(request(11), 60.75)
+    assert view(core).proven_requests == 9
+    core.handle(scraped(A, 61.0, running=2), 61.0)
+    core.handle(request(12), 61.0)
+    assert view(core).proven_requests == 3
+
+
 def test_stale_is_neither_full_nor_free() -> None:
-    """Once its sample is stale an endpoint takes what it last had with room, and no more."""
+    """Once its sample is stale an endpoint takes what it had with room lately, and no more."""
     core = controller(A, capacity=UTILIZATION, staleness_s=1.0)
     now = 0.0
     for number in range(9):
