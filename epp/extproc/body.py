@@ -48,12 +48,18 @@ class Edit(NamedTuple):
 class PassingBody:
     """One body, between coming in and going out."""
 
-    __slots__ = ("_chunks", "_end_due", "_largest")
+    __slots__ = ("_chunks", "_end_due", "_largest", "held_bytes")
 
     def __init__(self) -> None:
         self._chunks: deque[bytes] = deque()
         self._end_due = False
         self._largest = USUAL_PIECE_BYTES
+        self.held_bytes = 0
+
+    @property
+    def fills_a_piece(self) -> bool:
+        """Whether as much is held as goes out at once: what comes now has to wait for another turn."""
+        return self.held_bytes >= self._largest
 
     def add(self, chunk: bytes) -> None:
         """Take in what one message brought."""
@@ -71,6 +77,7 @@ class PassingBody:
     def replace(self, edits: Sequence[Edit]) -> None:
         """Change parts of what is held. They are in order, and don't touch each other."""
         chunks, self._chunks = self._chunks, deque()
+        self.held_bytes = 0
         due = deque(edits)
         chunk_start = kept = 0
         for chunk in chunks:
@@ -93,19 +100,29 @@ class PassingBody:
                 return None
             self._end_due = False
             return Piece(b"", end_of_stream=True)
-        together = [chunks.popleft()]
-        size = len(together[0])
-        while chunks and size + len(chunks[0]) <= self._largest:
-            size += len(chunks[0])
-            together.append(chunks.popleft())
+        body = chunks.popleft()
+        if chunks:
+            body = self._together(body)
+        self.held_bytes -= len(body)
         last = self._end_due and not chunks
         if last:
             self._end_due = False
-        return Piece(together[0] if len(together) == 1 else b"".join(together), last)
+        return Piece(body, last)
+
+    def _together(self, first: bytes) -> bytes:
+        """A chunk and as many of those behind it as fit in one piece."""
+        chunks = self._chunks
+        together = [first]
+        size = len(first)
+        while chunks and size + len(chunks[0]) <= self._largest:
+            size += len(chunks[0])
+            together.append(chunks.popleft())
+        return first if len(together) == 1 else b"".join(together)
 
     def _hold(self, chunk: bytes) -> None:
         chunks = self._chunks
         size = len(chunk)
+        self.held_bytes += size
         if chunks and len(chunks[-1]) + size <= _SMALL_BYTES:
             chunks[-1] += chunk
         elif size:

@@ -110,6 +110,10 @@ class _Delivery(Enum):
     WRITTEN = "written"
 
 
+_WRITTEN: Final = _Delivery.WRITTEN
+"""An enum's member is looked up for every streamed chunk otherwise."""
+
+
 class Conversation:
     """One stream. The transport feeds it, sends what `next_message` gives, and carries the actions to the picker."""
 
@@ -130,7 +134,7 @@ class Conversation:
         self._modes: Modes | None = None
         self._request: RequestHalf | None = None
         self._response: ResponseHalf | None = None
-        self._last_word: wire.ProcessingResponse | None = None
+        self._last_word: bytes | None = None
         self._parting: Sequence[Action] = _NOTHING
         """What the picker hears of an evicted request, once the gateway has been told."""
         self._delivery = _Delivery.DUE
@@ -157,7 +161,7 @@ class Conversation:
     def half_closed(self) -> Sequence[Action]:
         """The gateway will send nothing more. It may well still wait for answers."""
         self._half_closed = True
-        if self.phase in {Phase.OPENING, Phase.RECEIVING}:
+        if self.phase is Phase.OPENING or self.phase is Phase.RECEIVING:
             self._leave()
         return _NOTHING
 
@@ -198,7 +202,7 @@ class Conversation:
         if self.phase is not Phase.QUEUED:
             return False
         self._leave()
-        self._last_word = refusal_message(refusal)
+        self._last_word = refusal_message(refusal).SerializeToString()
         return True
 
     def evicted(self, refusal: Refusal, begun: Begun, now: float) -> bool:
@@ -214,12 +218,12 @@ class Conversation:
         else:
             self._parting = (self._ended(ResponseOutcome.EVICTED, now),)
         self._leave()
-        self._last_word = refusal_message(refusal)
+        self._last_word = refusal_message(refusal).SerializeToString()
         return True
 
     # -------------------------------------------------------------------------- to the gateway
 
-    def next_message(self) -> wire.ProcessingResponse | None:
+    def next_message(self) -> bytes | None:
         """The next message to send; None if there is none now.
 
         Asking again says that the message before has been written.
@@ -228,14 +232,22 @@ class Conversation:
         if response is None:
             last_word, self._last_word = self._last_word, None
             return last_word
-        if self._delivery is not _Delivery.WRITTEN:
-            self._delivery = _Delivery.HANDED_OUT if self._delivery is _Delivery.DUE else _Delivery.WRITTEN
+        if self._delivery is not _WRITTEN:
+            self._delivery = _Delivery.HANDED_OUT if self._delivery is _Delivery.DUE else _WRITTEN
         request = self._request
         if request is not None and request.pending:
             message = request.next_message()
             if message is not None:
                 return message
-        return response.outbox.popleft() if response.outbox else None
+        return response.next_message() if response.pending else None
+
+    @property
+    def is_backlogged(self) -> bool:
+        """Whether so much waits to be sent that nothing should be received before some of it has been."""
+        request, response = self._request, self._response
+        return response is not None and (
+            response.is_backlogged or (request is not None and request.is_backlogged)
+        )
 
     def settle(self, now: float) -> Sequence[Action]:
         """To be called when everything has been sent: what can be looked at only now."""
@@ -346,7 +358,7 @@ class Conversation:
         facts = self._request.facts() if self._request is not None else None
         actions = (*self._let_go(now), Rejected(facts, refusal))
         self._leave()
-        self._last_word = refusal_message(refusal)
+        self._last_word = refusal_message(refusal).SerializeToString()
         return actions
 
     def _let_go(self, now: float) -> Sequence[Action]:

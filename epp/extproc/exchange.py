@@ -1,7 +1,8 @@
 """One conversation and the picker: carries actions there and decisions back.
 
 A transport derives its stream from `Exchange`, feeds it what arrives, and sends what `next_message` gives until that
-is None, then calls `settle`. All of it is synchronous. When a decision arrives on another stream's account, `wake`
+is None, then calls `settle`. It may go on feeding it while it sends, until `is_backlogged`: what waits by then goes out
+in fewer messages. All of it is synchronous. When a decision arrives on another stream's account, `wake`
 tells the transport that there is something to send here.
 """
 
@@ -82,8 +83,12 @@ class Exchange(ABC):
 
     def next_message(self) -> bytes | None:
         """What to send next; None if there is nothing now. Asking again says that the last one was written."""
-        message = self._conversation.next_message()
-        return None if message is None else message.SerializeToString()
+        return self._conversation.next_message()
+
+    @property
+    def is_backlogged(self) -> bool:
+        """So much waits to be sent that nothing should be received before some of it has been."""
+        return self._conversation.is_backlogged
 
     def settle(self) -> None:
         """Everything has been sent."""
@@ -136,14 +141,14 @@ class Exchange(ABC):
                 match action:
                     case Submit(facts):
                         self._request_id = self._picker.submit(facts, self)
-                    case Cancel():
-                        self._picker.cancel(self._request_id)
-                    case DeliveryFailed():
-                        self._picker.delivery_failed(self._request_id)
                     case FirstByte():
                         self._picker.first_byte(self._request_id)
                     case Ended(response):
                         self._picker.ended(self._request_id, response)
+                    case Cancel():
+                        self._picker.cancel(self._request_id)
+                    case DeliveryFailed():
+                        self._picker.delivery_failed(self._request_id)
                     case Rejected(facts, refusal):
                         self._picker.rejected(facts, refusal)
                     case _:

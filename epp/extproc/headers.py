@@ -112,21 +112,25 @@ def read_request(headers: Iterable[wire.HeaderValue]) -> RequestControl:
     """Read a request's headers."""
     values = _read(headers, _REQUEST_HEADERS)
     invalid: list[str] = []
-    media_type, _, _ = _text(values.get(CONTENT_TYPE, b"")).partition(";")
-    path, _, _ = _text(values.get(PATH, b"")).partition("?")
+    media_type, _, _ = _text(values.pop(CONTENT_TYPE, b"")).partition(";")
+    path, _, _ = _text(values.pop(PATH, b"")).partition("?")
+    request_name = _text(values.pop(REQUEST_ID, b""))
+    content_length = _count(values.pop(CONTENT_LENGTH, b""))
+    test_selection = _text(values.pop(TEST_SELECTION, b""))
+    # What is left steers us, and most requests have one or none of it.
     return RequestControl(
-        request_name=_text(values.get(REQUEST_ID, b""))[:_LONGEST_REQUEST_NAME],
-        objective=_named(values, OBJECTIVE, _LONGEST_OBJECTIVE, invalid),
-        fairness_id=_named(values, FAIRNESS_ID, _LONGEST_FAIRNESS_ID, invalid) or DEFAULT_FAIRNESS_ID,
-        ttl_s=_ttl(values, invalid),
-        slo_s=_slo(values, invalid),
-        model_rewrite=_named(values, MODEL_REWRITE, _LONGEST_MODEL, invalid),
-        path=path,
-        content_type=media_type.strip().lower(),
-        content_length=_count(values.get(CONTENT_LENGTH, b"")),
-        present=tuple(name for name in values if name in _CONTROL),
-        invalid=tuple(invalid),
-        test_selection=_text(values.get(TEST_SELECTION, b"")),
+        request_name[:_LONGEST_REQUEST_NAME],
+        _named(values, OBJECTIVE, _LONGEST_OBJECTIVE, invalid) if values else "",
+        (_named(values, FAIRNESS_ID, _LONGEST_FAIRNESS_ID, invalid) if values else "") or DEFAULT_FAIRNESS_ID,
+        _ttl(values, invalid) if values else None,
+        _slo(values, invalid) if values else None,
+        _named(values, MODEL_REWRITE, _LONGEST_MODEL, invalid) if values else "",
+        path,
+        media_type.strip().lower(),
+        content_length,
+        tuple(values),
+        tuple(invalid),
+        test_selection,
     )
 
 

@@ -33,6 +33,13 @@ class Modes(NamedTuple):
     """The gateway said so itself."""
 
 
+_MODES: Final = {
+    wire.NONE: BodyMode.UNSEEN,
+    wire.STREAMED: BodyMode.COPIES,
+    wire.BUFFERED: BodyMode.COPIES,
+    wire.BUFFERED_PARTIAL: BodyMode.COPIES,
+}
+"""Any other is full duplex."""
 _UNDECLARED: Final = Modes(BodyMode.DUPLEX, BodyMode.DUPLEX, declared=False)
 
 
@@ -42,13 +49,7 @@ def read_modes(first: wire.ProcessingRequest) -> Modes:
         return _UNDECLARED
     configuration = first.protocol_config
     return Modes(
-        _mode(configuration.request_body_mode), _mode(configuration.response_body_mode), declared=True
+        _MODES.get(configuration.request_body_mode, BodyMode.DUPLEX),
+        _MODES.get(configuration.response_body_mode, BodyMode.DUPLEX),
+        declared=True,
     )
-
-
-def _mode(sent: wire.BodySendMode) -> BodyMode:
-    if sent == wire.NONE:
-        return BodyMode.UNSEEN
-    if sent in {wire.STREAMED, wire.BUFFERED, wire.BUFFERED_PARTIAL}:
-        return BodyMode.COPIES
-    return BodyMode.DUPLEX

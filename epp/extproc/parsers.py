@@ -164,6 +164,8 @@ class _Body(msgspec.Struct):
 
 
 _DECODER: Final = msgspec.json.Decoder(_Body)
+_STRING_DECODER: Final = msgspec.json.Decoder(str)
+_NUMBER_DECODER: Final = msgspec.json.Decoder(int)
 
 
 class _Form(Enum):
@@ -224,9 +226,13 @@ _CALLS: Final = {
     ),
 }
 """By the end of the path."""
+_CALLS_AT_USUAL_PATHS: Final = {f"/v1/{end}": call for end, call in _CALLS.items()}
 
 
 def _call(path: str) -> _Call | None:
+    call = _CALLS_AT_USUAL_PATHS.get(path)
+    if call is not None:
+        return call
     segments = path.rstrip("/").rsplit("/", 3)
     for count in (3, 2, 1):
         call = _CALLS.get("/".join(segments[-count:]))
@@ -246,7 +252,7 @@ def _filled(raw: Raw, form: _Form) -> bool:
 
 def _string(raw: Raw) -> str:
     try:
-        return msgspec.json.decode(raw, type=str)
+        return _STRING_DECODER.decode(raw)
     except ValueError:
         return ""
 
@@ -266,7 +272,7 @@ def _counts(fields: _Body, names: tuple[str, ...]) -> list[int]:
         if not len(raw):
             continue
         try:
-            count = msgspec.json.decode(raw, type=int)
+            count = _NUMBER_DECODER.decode(raw)
         except ValueError:
             continue
         if count > 0:

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from epp.core.actions import Reason
 from epp.core.eligibility import ANY, Subset
 from epp.extproc.body import PassingBody
+from epp.extproc.envelope import REQUEST_BODY, body_answer
 from epp.extproc.headers import (
     CONTENT_LENGTH,
     DESTINATION,
@@ -37,9 +39,12 @@ if TYPE_CHECKING:
     from epp.extproc.ingress import TargetModel
 
 _LONGEST_PATH_SHOWN: Final = 256
+_ANSWERS_REMEMBERED: Final = 4096
 
-_BODY_SEEN: Final = wire.ProcessingResponse(request_body=wire.BodyResponse(response=wire.CommonResponse()))
-_TRAILERS_SEEN: Final = wire.ProcessingResponse(request_trailers=wire.TrailersResponse())
+_BODY_SEEN: Final = wire.ProcessingResponse(
+    request_body=wire.BodyResponse(response=wire.CommonResponse())
+).SerializeToString()
+_TRAILERS_SEEN: Final = wire.ProcessingResponse(request_trailers=wire.TrailersResponse()).SerializeToString()
 
 
 def default_parsers() -> Parsers:
@@ -118,7 +123,7 @@ class RequestHalf:
         if self._steered:
             self._eligibility = Subset.of(self._control.test_selection.split(","))
         self._body = PassingBody()
-        self._answer: wire.ProcessingResponse | None = None
+        self._answer: bytes | None = None
         self._owed = 0
         self._trailers_owed = False
         self._released = False
@@ -188,29 +193,28 @@ class RequestHalf:
 
     def release(self, address: str) -> None:
         """Let it go to the endpoint `address`."""
-        answer = wire.ProcessingResponse()
-        common = answer.request_headers.response
-        common.clear_route_cache = True
-        set_header(common.header_mutation, DESTINATION, address)
-        if self._resized_bytes is not None:
-            set_header(common.header_mutation, CONTENT_LENGTH, str(self._resized_bytes))
+        removed: tuple[str, ...] = ()
         if self._settings.control_headers is ControlHeaders.REMOVE:
-            common.header_mutation.remove_headers.extend(self._control.present)
-        set_destination(answer, address)
-        self._answer = answer
+            removed = self._control.present
+        if self._resized_bytes is None:
+            self._answer = _usual_answer(address, removed)
+        else:
+            self._answer = _answer(address, removed, resized_bytes=self._resized_bytes)
         self._released = self.pending = True
 
-    def next_message(self) -> wire.ProcessingResponse | None:
+    @property
+    def is_backlogged(self) -> bool:
+        """Whether as much waits to be written as should."""
+        return self.pending and self._body.fills_a_piece
+
+    def next_message(self) -> bytes | None:
         """The next message for the gateway, in order; None if there is none now."""
         if self._answer is not None:
             answer, self._answer = self._answer, None
             return answer
         piece = self._body.next_piece()
         if piece is not None:
-            message = wire.ProcessingResponse()
-            streamed = message.request_body.response.body_mutation.streamed_response
-            streamed.body, streamed.end_of_stream = piece
-            return message
+            return body_answer(REQUEST_BODY, piece.body, end_of_stream=piece.end_of_stream)
         if self._owed:
             self._owed -= 1
             return _BODY_SEEN
@@ -265,3 +269,22 @@ class RequestHalf:
         """Gateways may name the subset in any message of the request: the last one before it is queued counts."""
         if not self._released and not self._steered:
             self._eligibility = subset_hint(message) or self._eligibility
+
+
+def _answer(address: str, removed: tuple[str, ...], *, resized_bytes: int | None = None) -> bytes:
+    """The answer to a request's headers: where it goes, and what is changed of them."""
+    answer = wire.ProcessingResponse()
+    common = answer.request_headers.response
+    common.clear_route_cache = True
+    set_header(common.header_mutation, DESTINATION, address)
+    if resized_bytes is not None:
+        set_header(common.header_mutation, CONTENT_LENGTH, str(resized_bytes))
+    common.header_mutation.remove_headers.extend(removed)
+    set_destination(answer, address)
+    return answer.SerializeToString()
+
+
+@lru_cache(_ANSWERS_REMEMBERED)
+def _usual_answer(address: str, removed: tuple[str, ...]) -> bytes:
+    """The same for all requests to one endpoint that brought the same control headers."""
+    return _answer(address, removed)

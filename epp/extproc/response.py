@@ -1,18 +1,22 @@
 """The response half of a conversation: passing on what the model server says, and remembering what it said.
 
-Every message is answered at once and changes nothing but headers of ours; only the headers may be made to wait for the
-body, so that until then another answer is possible. No byte of a body is altered: a response to
-a request whose model was rewritten names the model that answered, and not the one that was asked for. A name can be
-cut in two by any chunk, be part of what the model says, or be covered by a length that has long been sent. What is
-worth knowing, the tokens used, is looked for at the very end, in the body's tail.
+Every message can be answered at once, and changes nothing but headers of ours; only the headers may be made to wait for
+the body, so that until then another answer is possible. In full duplex, chunks that come before the last answer was
+written go on together in one message: nothing waits for that, and a message costs far more than its bytes. Who wants
+an answer to each message gets one.
+
+No byte of a body is altered: a response to a request whose model was rewritten names the model that answered, and not
+the one that was asked for. A name can be cut in two by any chunk, be part of what the model says, or be covered by a
+length that has long been sent. What is worth knowing, the tokens used, is looked for at the end, in the body's tail.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from epp.core.actions import Reason
+from epp.extproc.body import PassingBody, Piece
+from epp.extproc.envelope import RESPONSE_BODY, body_answer
 from epp.extproc.headers import (
     NOT_TOLD,
     TEST_SERVED,
@@ -34,9 +38,14 @@ _NO_ACCOUNT: Final[Mapping[str, str]] = {}
 
 _HEADERS_SEEN: Final = wire.ProcessingResponse(
     response_headers=wire.HeadersResponse(response=wire.CommonResponse())
-)
-_BODY_SEEN: Final = wire.ProcessingResponse(response_body=wire.BodyResponse(response=wire.CommonResponse()))
-_TRAILERS_SEEN: Final = wire.ProcessingResponse(response_trailers=wire.TrailersResponse())
+).SerializeToString()
+_BODY_SEEN: Final = wire.ProcessingResponse(
+    response_body=wire.BodyResponse(response=wire.CommonResponse())
+).SerializeToString()
+_TRAILERS_SEEN: Final = wire.ProcessingResponse(response_trailers=wire.TrailersResponse()).SerializeToString()
+_EMPTY_PIECE: Final = Piece(b"", end_of_stream=False)
+_MOST_OWED: Final = 16
+"""Answers that may wait to be written before no more messages are taken."""
 
 
 class ResponseHalf:
@@ -44,18 +53,23 @@ class ResponseHalf:
 
     __slots__ = (
         "_account",
+        "_body",
         "_body_bytes",
         "_conformance",
+        "_empty_owed",
         "_ended_s",
         "_first_byte_s",
+        "_headers",
         "_held",
         "_holds",
         "_mode",
+        "_owed",
         "_status",
         "_tail",
+        "_trailers_owed",
         "begun",
         "complete",
-        "outbox",
+        "pending",
     )
 
     def __init__(
@@ -75,7 +89,13 @@ class ResponseHalf:
         self._account = account
         # Elsewhere no body comes before the headers have been answered.
         self._holds = mode is BodyMode.DUPLEX and headers is HeadersPass.WITH_BODY
-        self._held: wire.ProcessingResponse | None = None
+        self._held = False
+        """The answer to the headers waits for what follows them."""
+        self._headers: bytes | None = None
+        self._body = PassingBody()
+        self._empty_owed = False
+        self._owed = 0
+        self._trailers_owed = False
         self._tail = BodyTail()
         self._status: int | None = None
         self._body_bytes = 0
@@ -85,8 +105,8 @@ class ResponseHalf:
         """Something of the response has come."""
         self.complete = False
         """Its end has come."""
-        self.outbox: deque[wire.ProcessingResponse] = deque()
-        """Answers that wait to be sent, first to last."""
+        self.pending = False
+        """`next_message` may have something."""
 
     def take_headers(self, message: wire.ProcessingRequest, now: float) -> None:
         """Pass the headers on, with what is told of the queue; nobody else may tell of it."""
@@ -96,7 +116,7 @@ class ResponseHalf:
         sent = message.response_headers
         self._status, claimed = read_response(sent.headers.headers)
         account = self._account
-        answer = _HEADERS_SEEN
+        self._headers = _HEADERS_SEEN
         if account or claimed or self._conformance is Conformance.ON:
             answer = wire.ProcessingResponse()
             mutation = answer.response_headers.response.header_mutation
@@ -105,10 +125,9 @@ class ResponseHalf:
             mutation.remove_headers.extend(name for name in claimed if name not in account)
             if self._conformance is Conformance.ON:
                 set_header(mutation, TEST_SERVED, served_endpoint(message) or NOT_TOLD)
-        if self._holds:
-            self._held = answer
-        else:
-            self.outbox.append(answer)
+            self._headers = answer.SerializeToString()
+        self._held = self._holds
+        self.pending = not self._held
         if sent.end_of_stream:
             self._end(now)
 
@@ -119,29 +138,27 @@ class ResponseHalf:
         """
         if self.complete:
             raise _out_of_order("response_body came after the response had ended")
-        self.begun = True
+        self.begun = self.pending = True
+        self._held = False
         sent = message.response_body
         chunk = sent.body
-        if self._mode is BodyMode.DUPLEX:
-            answer = wire.ProcessingResponse()
-            streamed = answer.response_body.response.body_mutation.streamed_response
-            streamed.body = chunk
-            if sent.end_of_stream:
-                streamed.end_of_stream = True
-            self.outbox.append(answer)
-        else:
-            self.outbox.append(_BODY_SEEN)
+        is_end = sent.end_of_stream
+        if self._mode is not BodyMode.DUPLEX:
+            self._owed += 1
+        elif chunk:
+            self._body.add(chunk)
+        elif not is_end:
+            self._empty_owed = True
         is_first = False
         if chunk:
             if not self._body_bytes:
                 self._first_byte_s = now
                 is_first = True
-                self._pass_headers()
             self._body_bytes += len(chunk)
             self._tail.add(chunk)
-        else:
-            self._pass_headers()
-        if sent.end_of_stream:
+        if is_end:
+            if self._mode is BodyMode.DUPLEX:
+                self._body.end()
             self._end(now)
         return is_first
 
@@ -149,14 +166,38 @@ class ResponseHalf:
         """Answer the trailers, which end the response."""
         if self.complete:
             raise _out_of_order("response_trailers came after the response had ended")
-        self.begun = True
-        self.outbox.append(_TRAILERS_SEEN)
+        self.begun = self._trailers_owed = True
         self._end(now)
+
+    def next_message(self) -> bytes | None:
+        """The next message for the gateway, in order; None if there is none now."""
+        if self._headers is not None:
+            headers, self._headers = self._headers, None
+            return headers
+        piece = self._body.next_piece()
+        if piece is None and self._empty_owed:
+            piece = _EMPTY_PIECE
+        if piece is not None:
+            self._empty_owed = False
+            return body_answer(RESPONSE_BODY, piece.body, end_of_stream=piece.end_of_stream)
+        if self._owed:
+            self._owed -= 1
+            return _BODY_SEEN
+        self.pending = False
+        if self._trailers_owed:
+            self._trailers_owed = False
+            return _TRAILERS_SEEN
+        return None
+
+    @property
+    def is_backlogged(self) -> bool:
+        """Whether as much waits to be written as should."""
+        return self._body.fills_a_piece or self._owed >= _MOST_OWED
 
     @property
     def has_passed(self) -> bool:
         """Whether something of it has gone to the client, or is about to."""
-        return self.begun and self._held is None
+        return self.begun and not self._held
 
     def facts(self, *, otherwise: ResponseOutcome, request_bytes: int, now: float) -> ResponseFacts:
         """The response in a few numbers, and its outcome: completed, or `otherwise`."""
@@ -173,15 +214,9 @@ class ResponseHalf:
             ended_s=now if self._ended_s is None else self._ended_s,
         )
 
-    def _pass_headers(self) -> None:
-        """Let the headers go that were held back, before whatever came after them."""
-        if self._held is not None:
-            self.outbox.appendleft(self._held)
-            self._held = None
-
     def _end(self, now: float) -> None:
-        self._pass_headers()
-        self.complete = True
+        self._held = False
+        self.pending = self.complete = True
         self._ended_s = now
 
 

@@ -1,18 +1,19 @@
 """The ext_proc service on grpc.aio: moves messages between gateways and exchanges, and decides nothing.
 
-Per stream one task reads, and whatever a message calls for is written before the next one is read: a peer that doesn't
-read its answers is not read either, so nothing piles up. Only a decision that comes while the reader waits is written
-by a task of its own. At any moment at most one of them writes, and it goes on until there is nothing left to write.
+Per stream one task reads. What a message calls for is written at once, as is a decision that comes while the reader
+waits, and no task is made for that. While a write is under way messages are still taken in, so that what they bring
+goes out together in the next write; but no more of them than one write can carry. A peer that doesn't read its answers
+is not read either, so nothing piles up.
 
 Reads and writes under way are never cancelled: grpc's core writes into memory that belongs to them. A stream that ends
-makes them fail, and that ends their tasks. And once a handler has returned, its call is never touched again.
+makes them fail, and that ends them. And once a handler has returned, its call is never touched again.
 """
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 import grpc.aio
@@ -142,7 +143,7 @@ class ExtProcServer:
 class _Call(Exchange):
     """One stream of one gateway."""
 
-    __slots__ = ("_closed", "_context", "_spawn", "_writer", "_writing")
+    __slots__ = ("_closed", "_context", "_spawn", "_write", "_written")
 
     def __init__(
         self,
@@ -157,13 +158,14 @@ class _Call(Exchange):
         self._context = context
         self._spawn = spawn
         self._closed: asyncio.Future[None] = loop.create_future()
-        self._writer: asyncio.Task[None] | None = None
-        """Writes a decision that came while the reader waited."""
-        self._writing = False
+        self._write: Coroutine[Any, Any, None] | None = None
+        """The write that is under way."""
+        self._written: asyncio.Future[None] | None = None
+        """Where the reader waits for the end of a write."""
 
     async def run(self) -> None:
         """The handler: its end is the stream's end. Cancelled when the stream is reset."""
-        self._spawn(self._guard(self._read()))
+        self._spawn(self._read())
         try:
             await self._closed
         finally:
@@ -171,47 +173,80 @@ class _Call(Exchange):
             self.reset()
 
     def wake(self) -> None:
-        """Write a decision that came on another stream's account, unless somebody is about to write anyway."""
-        if self._writing or self._writer is not None:
-            return
-        self._writer = self._spawn(self._guard(self._write()))
+        """Write a decision that came on another stream's account."""
+        self._send()
 
     async def _read(self) -> None:
-        while not self.over:
-            data = await self._context.read()
-            half_closed = data is grpc.aio.EOF
-            if half_closed:
-                self.half_closed()
-            else:
-                self.receive(data)
-            if self._writer is not None:
-                await self._writer
-            await self._write()
-            if half_closed:
-                return
-
-    async def _write(self) -> None:
-        """Send everything that there is to send."""
-        self._writing = True
-        while (message := self.next_message()) is not None:
-            await self._context.write(message)
-        self._writing = False
-        self._writer = None
-        self.settle()
-        if self.over:
-            self._close()
-
-    async def _guard(self, work: Coroutine[object, object, None]) -> None:
-        """Turn every way in which a task of this stream can fail into the end of the stream."""
+        read = self._context.read
         try:
-            await work
-        except grpc.aio.BaseError:
+            while not self.over:
+                data = await read()
+                if data is grpc.aio.EOF:
+                    self.half_closed()
+                    self._send()
+                    break
+                self.receive(data)
+                self._send()
+                while self._write is not None and self.is_backlogged:
+                    await self._write_ended()
+        except Exception as error:
+            self._fail(error)
+        # Whoever waits for this task waits for the last write as well.
+        while self._write is not None:
+            await self._write_ended()
+
+    def _write_ended(self) -> asyncio.Future[None]:
+        self._written = asyncio.get_running_loop().create_future()
+        return self._written
+
+    def _send(self) -> None:
+        """Begin to write what there is to send, unless a write is under way: then what there is follows it."""
+        if self._write is not None:
+            return
+        try:
+            message = self.next_message()
+            if message is None:
+                self.settle()
+                if self.over:
+                    self._close()
+                return
+            self._write = self._context.write(message)
+        except Exception as error:
+            self._fail(error)
+        else:
+            self._go_on_writing()
+
+    def _go_on_writing(self, _: object = None) -> None:
+        """Let the write run until it waits, as a task would: but at once, and with nothing to be made and scheduled."""
+        assert self._write is not None
+        try:
+            awaited = self._write.send(None)
+        except StopIteration:
+            self._end_write()
+            self._send()
+        except Exception as error:
+            self._end_write()
+            self._fail(error)
+        else:
+            # What a task does with a future that its coroutine awaits.
+            awaited._asyncio_future_blocking = False
+            awaited.add_done_callback(self._go_on_writing)
+
+    def _end_write(self) -> None:
+        self._write = None
+        if self._written is not None:
+            written, self._written = self._written, None
+            if not written.done():
+                written.set_result(None)
+
+    def _fail(self, error: Exception) -> None:
+        """Turn every way in which work for this stream can fail into the end of the stream."""
+        if isinstance(error, grpc.aio.BaseError):
             # The stream ended under a read or a write.
             self._close()
-        except Exception as bug:
-            # The handler raises it again, so that grpc logs it and fails the stream.
-            if not self._closed.done():
-                self._closed.set_exception(bug)
+        elif not self._closed.done():
+            # A bug. The handler raises it again, so that grpc logs it and fails the stream.
+            self._closed.set_exception(error)
 
     def _close(self) -> None:
         if not self._closed.done():

@@ -16,7 +16,11 @@ from typing import Any, Final, NamedTuple
 TAIL_BYTES: Final = 8192
 """How much of a body's end is kept."""
 
-_KEY = re.compile(r'"usage"\s*:\s*(?=\{)')
+_WORD: Final = b'"usage"'
+_OBJECT_FOLLOWS = re.compile(rb"(?:(\s*:\s*)|[\s:dat]*)\{")
+"""Either just what stands between the key and its object, or whatever may stand there while an event's lines are not
+put together, and a little more."""
+_KEY = re.compile(r'"usage"\s*:\s*(?=\{)', re.ASCII)
 _EVENT_LINE = re.compile(r"(?:\r\n|\r|\n)data: ?")
 _DECODER = json.JSONDecoder()
 _MOST_TOKENS = 2**53
@@ -65,6 +69,27 @@ class BodyTail:
 
 def find_usage(tail: bytes) -> Usage:
     """The last usage in the end of a response's body, JSON or server-sent events."""
+    # Nearly always the last one that may be one is it, in one piece. If not, all of them are tried.
+    start = tail.rfind(_WORD)
+    while start >= 0:
+        follows = _OBJECT_FOLLOWS.match(tail, start + len(_WORD))
+        if follows:
+            usage = _usage_in(tail[follows.end() - 1 :]) if follows[1] else NO_USAGE
+            return usage if usage != NO_USAGE else _find_usage(tail)
+        start = tail.rfind(_WORD, 0, start)
+    return NO_USAGE
+
+
+def _usage_in(text: bytes) -> Usage:
+    """The usage that `text` begins with."""
+    try:
+        found, _ = _DECODER.raw_decode(text.decode("utf-8", "replace"))
+    except (ValueError, RecursionError):
+        return NO_USAGE
+    return _read(found)
+
+
+def _find_usage(tail: bytes) -> Usage:
     # An event's JSON may be spread over several `data:` lines, even inside the usage: take the prefixes away. Inside a
     # JSON string a quote is escaped, so what a model or a user wrote can't look like the key.
     text = _EVENT_LINE.sub("\n", tail.decode("utf-8", "replace"))

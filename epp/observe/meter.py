@@ -78,7 +78,8 @@ class RequestBook:
 
     def responded(self, end: ResponseEnd) -> None:
         """A dispatched request ended."""
-        self.responses[end.value] = self.responses.get(end.value, 0) + 1
+        name = end.value
+        self.responses[name] = self.responses.get(name, 0) + 1
 
 
 class RequestMeter:

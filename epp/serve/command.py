@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from epp.config.parse import default_config, parse_config, read_config
 from epp.config.problems import ConfigError
+from epp.extproc.polling import let_listeners_poll
 from epp.serve.settings import ServeSettings, SettingsError, add_arguments, read_settings
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
         return _complain(error.problems)
     except ConfigError as error:
         return _complain(str(error).splitlines())
+    let_listeners_poll(os.environ)
     # Late, so that `epp serve --help` and a wrong flag don't wait for grpc.
     from epp.observe.logs import LogSettingError, configure_logs  # noqa: PLC0415
     from epp.serve.errors import StartError  # noqa: PLC0415

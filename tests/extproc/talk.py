@@ -42,11 +42,19 @@ class Talk:
             self.listen()
         return self
 
+    def hurry(self, *messages: ProcessingRequest) -> Talk:
+        """Send all of them before anything is listened to, as while a write is under way."""
+        for message in messages:
+            read = wire.ProcessingRequest.FromString(bytes(message))
+            self.actions += self.conversation.receive(read, self.now)
+        self.listen()
+        return self
+
     def listen(self) -> list[ProcessingResponse]:
         """Take what there is to hear, as a transport would."""
         news = []
         while (message := self.conversation.next_message()) is not None:
-            news.append(ProcessingResponse.parse(message.SerializeToString()))
+            news.append(ProcessingResponse.parse(message))
         self.actions += self.conversation.settle(self.now)
         self.heard += news
         return news

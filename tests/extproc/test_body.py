@@ -113,8 +113,10 @@ def test_parts_are_replaced_wherever_chunks_end(
         body.add(whole[start : start + size])
         start += size
     body.replace(edits)
+    assert body.held_bytes == len(wanted)
     body.end()
     pieces = drain(body)
+    assert body.held_bytes == 0
     assert b"".join(piece.body for piece in pieces) == wanted
     assert len(wanted) == len(whole) + sum(edit.growth for edit in edits)
     assert all(len(piece.body) <= USUAL_PIECE_BYTES for piece in pieces)

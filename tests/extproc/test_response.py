@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from envoy_data_plane.envoy.service.ext_proc.v3 import ProcessingRequest, ProtocolConfiguration
 from hypothesis import given
@@ -57,6 +59,91 @@ def test_every_response_byte_comes_back_at_once(chunks: list[bytes], ending: str
     assert gateway.body_sent(talk.heard, "response_body") == b"".join(chunks)
     assert talk.ended.outcome is ResponseOutcome.COMPLETED
     assert talk.ended.response_bytes == sum(map(len, chunks))
+
+
+# ------------------------------------------------------------- what waits while a write is under way
+
+
+SIZES = st.one_of(st.integers(0, 300), st.integers(20_000, 70_000))
+LIMIT = 62_000
+
+
+@given(
+    st.lists(st.lists(SIZES, max_size=6), max_size=5),
+    st.sampled_from(["with the last", "by itself", "trailers"]),
+)
+def test_chunks_that_wait_go_together(bursts: list[list[int]], ending: str) -> None:
+    """In order, to the last byte and its usage, in as few messages as fit, none larger than the gateway's own."""
+    talk = running().say(gateway.response_headers())
+    came = b""
+    largest = LIMIT
+    for number, sizes in enumerate(bursts):
+        chunks = [bytes([65 + number]) * size for size in sizes]
+        largest = max([largest, *sizes])
+        before = len(talk.heard)
+        talk.hurry(*map(gateway.response_body, chunks))
+        pieces = gateway.pieces(talk.heard[before:], "response_body")
+        assert b"".join(piece.body for piece in pieces) == b"".join(chunks)
+        assert all(len(piece.body) <= largest for piece in pieces)
+        assert all(len(one.body) + len(behind.body) > LIMIT for one, behind in pairwise(pieces))
+        assert bool(pieces) == bool(chunks)
+        came += b"".join(chunks)
+    cut = len(USAGE) // 2
+    last = gateway.response_body(USAGE[cut:], end=ending == "with the last")
+    end = {
+        "with the last": [],
+        "by itself": [gateway.response_body(b"", end=True)],
+        "trailers": [gateway.response_trailers()],
+    }
+    before = len(talk.heard)
+    talk.hurry(gateway.response_body(USAGE[:cut]), last, *end[ending])
+    assert gateway.body_sent(talk.heard, "response_body") == came + USAGE
+    (piece,) = gateway.pieces(talk.heard[before:], "response_body")
+    assert piece.end_of_stream == (ending != "trailers")
+    assert (talk.kinds[-1] == "response_trailers") == (ending == "trailers")
+    assert (talk.ended.outcome, talk.ended.output_tokens) == (ResponseOutcome.COMPLETED, 9)
+    assert talk.ended.response_bytes == len(came + USAGE)
+
+
+def test_headers_and_trailers_never_travel_with_the_body() -> None:
+    """All that waits keeps its order: the headers, one message for the body, the trailers."""
+    talk = running().hurry(
+        gateway.response_headers(),
+        gateway.response_body(b"a"),
+        gateway.response_body(b"b"),
+        gateway.response_trailers(),
+    )
+    assert talk.kinds[-3:] == ["response_headers", "response_body", "response_trailers"]
+    assert gateway.body_sent(talk.heard, "response_body") == b"ab"
+
+
+@pytest.mark.parametrize("config", [STREAMED, BUFFERED])
+def test_who_keeps_the_body_gets_every_answer(config: ProtocolConfiguration) -> None:
+    """A gateway that waits for an answer to each of its messages would otherwise wait for ever."""
+    talk = queued(config=config).dispatch().say(gateway.response_headers())
+    before = len(talk.heard)
+    talk.hurry(*(gateway.response_body(b"x", end=number == 4) for number in range(5)))
+    assert gateway.kinds(talk.heard[before:]) == ["response_body"] * 5
+
+
+def test_a_lot_that_waits_is_told() -> None:
+    """Once as much waits as one message takes, or as many answers as should, a transport had better not read on."""
+    talk = running().say(gateway.response_headers())
+    chunk = wire.ProcessingRequest.FromString(bytes(gateway.response_body(b"x" * (LIMIT // 2))))
+    talk.conversation.receive(chunk, talk.now)
+    assert not talk.conversation.is_backlogged
+    talk.conversation.receive(chunk, talk.now)
+    assert talk.conversation.is_backlogged
+    talk.listen()
+    assert not talk.conversation.is_backlogged
+    copies = queued(config=STREAMED).dispatch().say(gateway.response_headers())
+    taken = 0
+    while not copies.conversation.is_backlogged:
+        copies.conversation.receive(chunk, copies.now)
+        taken += 1
+    assert 1 < taken <= 32
+    copies.listen()
+    assert not copies.conversation.is_backlogged
 
 
 def test_the_end_is_told_after_it_was_passed_on() -> None:

@@ -133,7 +133,7 @@ async def test_an_eviction_waits_for_a_write_under_way() -> None:
         await call.write(gateway.response_headers())
         await call.write(gateway.response_body(b"x" * 4 * MIB))
         (stream,) = server._calls
-        await until(lambda: picker.heard["first_byte"] == 1 and stream._writing)
+        await until(lambda: picker.heard["first_byte"] == 1 and stream._write is not None)
         assert picker.evict_all(Begun.EVICTED) == [True]
         assert gateway.kinds(await heard(call, 3)) == [
             "response_headers",

@@ -55,6 +55,29 @@ def test_an_event_may_be_spread_over_lines() -> None:
     assert find_usage(f"data: {body}\n\n".encode()) == FOUND
 
 
+@pytest.mark.parametrize("data", ["data: ", "data:"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_a_line_may_end_before_the_usage_begins(data: str, line_end: str) -> None:
+    """Anywhere between the key and its object."""
+    lines = ['{"usage"', ":", ' {"prompt_tokens": 12,', '"completion_tokens": 34}}']
+    body = "".join(f"{data}{line}{line_end}" for line in lines)
+    assert find_usage(body.encode()) == Usage(12, 34, None)
+
+
+def test_a_usage_behind_the_last_one_that_counts() -> None:
+    """What looks like the key and has nothing to say doesn't hide the one before it, however often it comes."""
+    nothing = [
+        '"usage":null',
+        '"usage"',
+        '"usage":{}',
+        '"usage":{"x":1}',
+        '"usage" data {',
+        '"usage":{"cut":',
+    ]
+    for junk in nothing:
+        assert find_usage(json.dumps(CHAT).encode() + b"\n" + junk.encode() * 20) == FOUND
+
+
 def test_continuous_usage_counts_once() -> None:
     """Of the counts that come with every event the last one is the usage."""
     body = events(*({"usage": {"prompt_tokens": 12, "completion_tokens": count}} for count in range(50)))
