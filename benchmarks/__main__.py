@@ -12,7 +12,7 @@ import signal
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 import uvloop
 from msgspec.structs import replace
@@ -32,7 +32,7 @@ from benchmarks.scenarios.loading import ScenarioError, Size, find, load, shippe
 from benchmarks.scenarios.planning import PlanError, draw
 from benchmarks.scenarios.problems import Problem
 from benchmarks.scenarios.scenario import Kind
-from benchmarks.session import Ordered, Session
+from benchmarks.session import COST_ROWS, Ordered, Session
 from benchmarks.stage.target import TargetError
 from benchmarks.stage.target import parse as parse_target
 from epp.quickstart.proxy import EnvoyNotFoundError, find_envoy
@@ -48,7 +48,8 @@ if TYPE_CHECKING:
     from benchmarks.stage.target import Target
 
 HEADLINES = ("batch-burst", "overload-by-class")
-"""The scenarios of a quick run: together with the quick cost table they fit into two minutes."""
+QUICK_COSTS = ("request", "chunk", "core", "drain", "turn", "idle")
+"""The scenarios and the rows of the cost table of a quick run: together they fit into two minutes."""
 _WIDTH = 120
 """Of tables that no window sets a width for."""
 _KEPT, _NOT_KEPT, _MISTAKE, _INTERRUPTED, _TERMINATED = 0, 1, 2, 130, 143
@@ -88,6 +89,13 @@ def main(argv: Sequence[str] | None = None, *, console: Console | None = None) -
         return _MISTAKE
 
 
+class Costs(NamedTuple):
+    """What is measured of the cost table."""
+
+    scale: Scale
+    groups: tuple[tuple[str, ...], ...]
+
+
 def _console() -> Console:
     console = Console(highlight=False)
     return console if console.is_terminal else Console(highlight=False, width=_WIDTH)
@@ -109,14 +117,17 @@ def _everything(command: Everything, words: Sequence[str], console: Console) -> 
         binary=find_envoy(command.envoy),
         kinds=frozenset(Kind),
     )
-    return _measure(session, orders, console, costs=QUICK if command.quick else FULL)
+    costs = Costs(QUICK, (QUICK_COSTS,)) if command.quick else Costs(FULL, COST_ROWS)
+    return _measure(session, orders, console, costs=costs)
 
 
 def _quick_note(chosen: Sequence[str]) -> str:
     others = [name for name in shipped() if name not in chosen]
+    rows = [row for group in COST_ROWS for row in group if row not in QUICK_COSTS]
     return (
-        f"Quick: rounds are fewer and shorter, and {len(others)} scenarios are left out: {', '.join(others)}. "
-        "All of it: python -m benchmarks. One of them: python -m benchmarks run NAME"
+        f"Quick: rounds are fewer and shorter. Left out are {len(others)} scenarios: {', '.join(others)}; "
+        f"and of the cost table: {', '.join(rows)}. All of it: python -m benchmarks. One scenario: "
+        "python -m benchmarks run NAME. The whole cost table: python -m benchmarks.costs --quick"
     )
 
 
@@ -183,7 +194,7 @@ def _begin(words: Sequence[str], size: Size, left_out: list[str]) -> Report:
     )
 
 
-def _measure(session: Session, orders: Sequence[Ordered], console: Console, *, costs: Scale | None) -> int:
+def _measure(session: Session, orders: Sequence[Ordered], console: Console, *, costs: Costs | None) -> int:
     status = _KEPT
     session.prepare()
     try:
@@ -196,14 +207,16 @@ def _measure(session: Session, orders: Sequence[Ordered], console: Console, *, c
     return _conclude(session, console, status)
 
 
-async def _all(session: Session, orders: Sequence[Ordered], console: Console, costs: Scale | None) -> None:
+async def _all(session: Session, orders: Sequence[Ordered], console: Console, costs: Costs | None) -> None:
     if costs is not None:
         with tempfile.TemporaryDirectory(prefix="epp-bench-") as directory:
 
             async def measure(rows: Sequence[str]) -> tuple[list[Line], list[Failure]]:
-                return await measure_costs(rows, costs, directory=Path(directory) / rows[0], console=console)
+                return await measure_costs(
+                    rows, costs.scale, directory=Path(directory) / rows[0], console=console
+                )
 
-            await session.costs(measure)
+            await session.costs(measure, costs.groups)
     await session.play(orders)
 
 

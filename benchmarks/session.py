@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     MeasureCosts = Callable[[Sequence[str]], Awaitable[tuple[list[Line], list[Failure]]]]
 
 OUTCOMES = "outcomes.jsonl"
-_COST_ROWS = tuple(tuple(row for entry in group for row in entry.rows) for group in GROUPS)
+COST_ROWS = tuple(tuple(row for entry in group for row in entry.rows) for group in GROUPS)
+"""All rows of the cost table; what is measured at the same time belongs together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,11 +88,11 @@ class Session:
         """See that there is a place for the reports, before anything takes time. Raises OSError."""
         report.write(self._report, self._directory / report.FILE_NAME)
 
-    async def costs(self, measure: MeasureCosts) -> None:
-        """Measure the cost table, group by group: what is measured at the same time belongs together."""
+    async def costs(self, measure: MeasureCosts, groups: Sequence[tuple[str, ...]]) -> None:
+        """Measure these rows of the cost table, group by group."""
         lines: list[Line] = []
         failures: list[Failure] = []
-        for rows in _COST_ROWS:
+        for rows in groups:
             measured, failed = await measure(rows)
             lines += measured
             failures += failed

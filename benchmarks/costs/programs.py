@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmarks.costs.variant import PLAIN, Variant
 from benchmarks.program import RESULT, SERVING, heard
+from epp.extproc.polling import let_listeners_poll
 from epp.quickstart.address import Server as PoolServer
 from epp.quickstart.address import parse_address
 from epp.quickstart.manifests import render_objects
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
 
     from epp.quickstart.children import Child, Children
 
@@ -98,12 +99,15 @@ class Standing(NamedTuple):
     """Servers that every row may put requests through, and none may stop."""
 
     bare: Serving
+    """With grpc as it comes."""
+    alike: Serving
+    """A bare server for which grpc polls as it does for the picker."""
     pickers: tuple[Measured, ...]
 
     @property
     def all(self) -> tuple[Serving, ...]:
-        """The bare server first."""
-        return (self.bare, *(picker.serving for picker in self.pickers))
+        """The bare servers first."""
+        return (self.bare, self.alike, *(picker.serving for picker in self.pickers))
 
 
 class Programs:
@@ -127,12 +131,12 @@ class Programs:
         self._env = {**os.environ, "PYTHONPATH": str(_ROOT), "PYTHONHASHSEED": "0", "GRPC_VERBOSITY": "ERROR"}
 
     async def standing(self) -> Standing:
-        """A bare server, and a picker of each variant that has room for everybody. One call at a time."""
+        """Bare servers, and a picker of each variant that has room for everybody. One call at a time."""
         if self._base is not None:
             return await self._base.standing()
         if self._standing is None:
-            bare, pickers = await together(self.bare(), self.pickers(PickerPool()))
-            self._standing = Standing(bare, pickers)
+            bare, alike, pickers = await together(self.bare(), self._bare_alike(), self.pickers(PickerPool()))
+            self._standing = Standing(bare, alike, pickers)
         return self._standing
 
     async def pickers(self, *pools: PickerPool) -> tuple[Measured, ...]:
@@ -144,6 +148,11 @@ class Programs:
     async def bare(self, *arguments: str) -> Serving:
         """The bare server."""
         return await self._serving("benchmarks.costs.bare", arguments)
+
+    async def _bare_alike(self) -> Serving:
+        env = dict(self._env)
+        let_listeners_poll(env)
+        return await self._serving("benchmarks.costs.bare", (), env=env)
 
     async def stub(self, servers: int) -> tuple[str, ...]:
         """One process that answers for so many model servers; gives their addresses."""
@@ -206,14 +215,24 @@ class Programs:
         """End a server before the rest."""
         await self._children.stop(server.child)
 
-    async def _serving(self, module: str, arguments: Sequence[str], *, key: str = "event") -> Serving:
-        child = await self._start(module, arguments)
+    async def _serving(
+        self,
+        module: str,
+        arguments: Sequence[str],
+        *,
+        key: str = "event",
+        env: Mapping[str, str] | None = None,
+    ) -> Serving:
+        child = await self._start(module, arguments, env=env)
         said = await child.announcement(partial(heard, SERVING, key=key), within_s=_READY_WITHIN_S)
         return Serving(child, int(said["grpc_port"]))
 
-    async def _start(self, module: str, arguments: Sequence[str]) -> Child:
+    async def _start(
+        self, module: str, arguments: Sequence[str], *, env: Mapping[str, str] | None = None
+    ) -> Child:
         name = f"{module.rpartition('.')[2]}-{next(self._numbers)}"
-        return await self._children.start(name, [sys.executable, "-m", module, *arguments], env=self._env)
+        command = [sys.executable, "-m", module, *arguments]
+        return await self._children.start(name, command, env=env or self._env)
 
 
 async def together(*work: Coroutine[Any, Any, Any]) -> list[Any]:

@@ -50,7 +50,7 @@ class _Scraping(NamedTuple):
 async def measure_idle(programs: Programs, scale: Scale) -> list[Line]:
     """All of them at the same time, of each variant one that scrapes and one with nothing to do."""
     standing, scraping = await together(programs.standing(), _scraping(programs, scale))
-    pids = [server.pid for server in standing.all]
+    pids = [server.pid for server in (standing.bare, *(each.serving for each in standing.pickers))]
     await asyncio.sleep(_SETTLE_S)  # connections are made, code is warm
     rests: list[list[_Rest]] = []
     scrapes: list[list[tuple[float, float]]] = []

@@ -18,10 +18,10 @@ NEVER_MORE = {"turn": 0, "held": 0}
 DIFFERENCES = {("chunk", Unit.RATIO), ("memory", Unit.RATIO), ("beside", Unit.RATIO)}
 """What is found by subtracting two sizes may come out as anything when both are small."""
 LINES = {
-    "request": 1,
-    "chunk": 1,
-    "long": 1,
-    "latency": 1,
+    "request": 2,
+    "chunk": 2,
+    "long": 2,
+    "latency": 2,
     "core": 3,
     "drain": 2,
     "turn": 1,
