@@ -190,14 +190,9 @@ class Flow:
     def by_newness(self) -> list[tuple[int, Lane]]:
         """`newest`, worked out if nobody asked before. Kept from now on, until its queue is empty."""
         if self.newest is None:
+            # No two have the same sequence, so lanes are never compared.
             self.newest = sorted(
-                (
-                    (at, lane)
-                    for lane, queue in self.queues.items()
-                    for _, at in queue.heap
-                    if at in lane.items
-                ),
-                key=_sequence,
+                (at, lane) for lane, queue in self.queues.items() for _, at in queue.heap if at in lane.items
             )
         return self.newest
 
@@ -207,7 +202,3 @@ class Flow:
         if len(newest) > 4 * self.queued_requests + _SLACK:
             newest[:] = [(at, where) for at, where in newest if at in where.items]
         newest.append((sequence, lane))
-
-
-def _sequence(entry: tuple[int, Lane]) -> int:
-    return entry[0]

@@ -119,6 +119,11 @@ class Endpoint:
 
     def forget(self, staleness: StalenessPolicy) -> None:
         """The sample is too old to be believed; what it showed counts or doesn't."""
+        if self.knowledge is Knowledge.FRESH:
+            self._forget_proven(self.sample_received_s)
+            # Whatever is there was sent while there was room.
+            lately = self._proven[0][0] if self._proven else 0
+            self.proven_requests = max(self.own_requests, lately)
         self.knowledge = Knowledge.STALE
         match staleness:
             case StalenessPolicy.OWN_ACCOUNTING:
@@ -140,9 +145,12 @@ class Endpoint:
         while proven and proven[-1][0] <= self.own_requests:
             proven.pop()
         proven.append((self.own_requests, now))
-        while proven[0][1] <= now - PROVEN_S:
-            proven.popleft()
+        self._forget_proven(now)
         self.proven_requests = proven[0][0]
+
+    def _forget_proven(self, now: float) -> None:
+        while self._proven and self._proven[0][1] <= now - PROVEN_S:
+            self._proven.popleft()
 
     def fresh_view(self) -> EndpointView:
         """A snapshot of it as it is now."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 USUAL_PIECE_BYTES: Final = 62_000
 """What every gateway takes: upstream's pieces have this size."""
+MOST_OWED: Final = 16
+"""Answers without a body that may wait to be written before no more messages are taken."""
 
 _SMALL_BYTES: Final = 4096
 """Below this, copying two chunks into one is cheaper than holding both."""

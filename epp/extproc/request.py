@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from epp.core.actions import Reason
 from epp.core.eligibility import ANY, Subset
-from epp.extproc.body import PassingBody
+from epp.extproc.body import MOST_OWED, PassingBody
 from epp.extproc.envelope import REQUEST_BODY, body_answer
 from epp.extproc.headers import (
     CONTENT_LENGTH,
@@ -205,7 +205,7 @@ class RequestHalf:
     @property
     def is_backlogged(self) -> bool:
         """Whether as much waits to be written as should."""
-        return self.pending and self._body.fills_a_piece
+        return self.pending and (self._body.fills_a_piece or self._owed >= MOST_OWED)
 
     def next_message(self) -> bytes | None:
         """The next message for the gateway, in order; None if there is none now."""

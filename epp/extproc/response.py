@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from epp.core.actions import Reason
-from epp.extproc.body import PassingBody, Piece
+from epp.extproc.body import MOST_OWED, PassingBody, Piece
 from epp.extproc.envelope import RESPONSE_BODY, body_answer
 from epp.extproc.headers import (
     NOT_TOLD,
@@ -44,8 +44,6 @@ _BODY_SEEN: Final = wire.ProcessingResponse(
 ).SerializeToString()
 _TRAILERS_SEEN: Final = wire.ProcessingResponse(response_trailers=wire.TrailersResponse()).SerializeToString()
 _EMPTY_PIECE: Final = Piece(b"", end_of_stream=False)
-_MOST_OWED: Final = 16
-"""Answers that may wait to be written before no more messages are taken."""
 
 
 class ResponseHalf:
@@ -192,7 +190,7 @@ class ResponseHalf:
     @property
     def is_backlogged(self) -> bool:
         """Whether as much waits to be written as should."""
-        return self._body.fills_a_piece or self._owed >= _MOST_OWED
+        return self._body.fills_a_piece or self._owed >= MOST_OWED
 
     @property
     def has_passed(self) -> bool:

@@ -201,7 +201,8 @@ class _Call(Exchange):
 
     def _send(self) -> None:
         """Begin to write what there is to send, unless a write is under way: then what there is follows it."""
-        if self._write is not None:
+        if self._write is not None or self._closed.done():
+            # Asking for the next message after a write that failed would say that it was written.
             return
         try:
             message = self.next_message()
@@ -221,16 +222,15 @@ class _Call(Exchange):
         assert self._write is not None
         try:
             awaited = self._write.send(None)
-        except StopIteration:
-            self._end_write()
-            self._send()
-        except Exception as error:
-            self._end_write()
-            self._fail(error)
-        else:
             # What a task does with a future that its coroutine awaits.
             awaited._asyncio_future_blocking = False
             awaited.add_done_callback(self._go_on_writing)
+        except StopIteration:
+            self._end_write()
+            self._send()
+        except (Exception, asyncio.CancelledError) as error:
+            self._end_write()
+            self._fail(error)
 
     def _end_write(self) -> None:
         self._write = None
@@ -239,9 +239,9 @@ class _Call(Exchange):
             if not written.done():
                 written.set_result(None)
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: Exception | asyncio.CancelledError) -> None:
         """Turn every way in which work for this stream can fail into the end of the stream."""
-        if isinstance(error, grpc.aio.BaseError):
+        if isinstance(error, grpc.aio.BaseError | asyncio.CancelledError):
             # The stream ended under a read or a write.
             self._close()
         elif not self._closed.done():

@@ -26,7 +26,7 @@ from epp.files.survey import AGAIN, Stamp, Survey, survey
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
-POLL_INTERVAL_S = 0.2
+POLL_INTERVAL_S = 0.25
 _PATIENCE_POLLS = 3
 """A file that is being written is read once it keeps still for a poll, but after so many polls at the latest."""
 

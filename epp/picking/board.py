@@ -12,8 +12,9 @@ where there is no fresh sample:
 Without a fresh, sane sample (stale, unknown, negative, not a number) running and queue are our own requests, and KV
 is `KV_UNKNOWN`: a scorer decides what that is worth.
 
-While one candidate has no such sample, running and queue of all are their loads. A fresh engine's queue of 0 beside
-another's own requests would draw everything to the fresh ones until they really queue.
+While one candidate has no such sample, load, running and queue of all are our own requests there: the only number that
+is known of all. A fresh engine's queue of 0 beside another's own requests would draw everything to the fresh ones until
+they really queue.
 
 A view is an immutable value, replaced when something about its endpoint changes. Between two choices that
 is mostly one view, so the board keeps each view's row and computes only those of new ones.
@@ -49,7 +50,7 @@ class Board(NamedTuple):
     kv: tuple[float, ...]
     """Share of the KV cache in use, 0 to 1, or `KV_UNKNOWN`."""
     loads: tuple[float, ...]
-    """Requests there, as far as we know."""
+    """Requests there, as far as we know of all candidates."""
 
 
 class BoardKeeper:
@@ -70,7 +71,8 @@ class BoardKeeper:
         board = Board(*zip(*rows, strict=True))
         if min(board.kv) < 0:
             # What an engine says of its queue and what we have sent to another are no numbers of one kind.
-            return board._replace(queues=board.loads, runnings=board.loads)
+            own = tuple([view.own_requests for view in candidates])
+            return board._replace(queues=own, runnings=own, loads=own)
         return board
 
     def _add(self, view: EndpointView) -> _Row:

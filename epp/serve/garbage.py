@@ -6,7 +6,8 @@ go through, 30 ms and more. So looks are paced by requests instead:
 
 - What exists once the picker serves is never looked at again.
 - What is young is looked at after every so many requests, which takes about a millisecond.
-- What has outlived such looks is looked at when nothing is queued, and so little of it is left.
+- What has outlived such looks is looked at when nothing is queued, since so little of it is left then; and now and then
+  whatever is queued.
 - The collector's own trigger remains for what comes without requests, such as thousands of pods.
 """
 
@@ -17,8 +18,11 @@ from typing import Final
 
 _REQUESTS_PER_LOOK: Final = 500
 _YOUNG_LOOKS_PER_OLD: Final = 20
+_YOUNG_LOOKS_AT_MOST: Final = 400
+"""Before a look at what is old, though somebody waits."""
+_OLD_LOOKS_PER_FULL: Final = 20
 _OWN_TRIGGER: Final = (10_000, 200, 400)
-"""Objects that appeared without requests; young looks, and old ones, after which it would look further on its own."""
+"""Objects that appeared without requests; young looks, and old ones, after which it looks further on its own."""
 
 
 def settle() -> None:
@@ -42,6 +46,8 @@ class GarbageLooks:
         if self._requests < _REQUESTS_PER_LOOK:
             return
         self._requests = 0
-        # The second count is that of young looks since the last old one.
-        is_old_due = not queued_requests and gc.get_count()[1] >= _YOUNG_LOOKS_PER_OLD
-        gc.collect(1 if is_old_due else 0)
+        _, young_looks, old_looks = gc.get_count()
+        if young_looks < (_YOUNG_LOOKS_AT_MOST if queued_requests else _YOUNG_LOOKS_PER_OLD):
+            gc.collect(0)
+        else:
+            gc.collect(1 if queued_requests or old_looks < _OLD_LOOKS_PER_FULL else 2)

@@ -124,8 +124,10 @@ class ConfigReload:
         stamp: Stamp | None = AGAIN
         try:
             while True:
-                # Something that was seen once is judged when it has kept still.
-                known = AGAIN if self._seen is not None else stamp
+                # Something that was seen once is judged when it has kept still; a file that can't be read may be
+                # readable later without looking any different.
+                is_unread = stamp is not None and self._judged is not None and bool(self._judged.trouble)
+                known = AGAIN if self._seen is not None or is_unread else stamp
                 stamp = await asyncio.to_thread(
                     _until_news, self._path, known, self._poll_interval_s, given_up
                 )

@@ -110,6 +110,12 @@ class Site:
                 self.shown.append((now, self.own))
                 self.proven = max([own for at_s, own in self.shown if at_s > now - PROVEN_S])
 
+    def go_stale(self) -> None:
+        """Its sample is believed no more."""
+        since_s = self.sample_received_s - PROVEN_S
+        self.proven = max([self.own, *(own for at_s, own in self.shown if at_s > since_s)])
+        self.is_stale = True
+
     def give_back(self, request_id: int, now: float) -> None:
         """One of ours has ended."""
         del self.holds[request_id]

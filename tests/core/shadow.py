@@ -63,8 +63,9 @@ class Shadow(Scene):
 
     def _age(self) -> None:
         for site in self.sites.values():
-            if site.sample is not None and self.now >= site.sample_received_s + self.policy.staleness_s:
-                site.is_stale = True
+            is_old = self.now >= site.sample_received_s + self.policy.staleness_s
+            if site.is_fresh and is_old:
+                site.go_stale()
 
     def apply(self, event: Event) -> Waiting | None:
         """Something happens; an arrival is queued in any case, and returned."""

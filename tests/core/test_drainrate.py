@@ -84,3 +84,12 @@ def test_what_drains_below_counts_for_the_band_above() -> None:
     above = core.handle(request(102, priority=0), 5.0)[0]
     assert isinstance(above, Refuse)
     assert above.retry_after_s == SHORTEST_RETRY_S
+
+
+def test_one_enormous_cost_is_gone_with_its_second() -> None:
+    """A float that holds it has no digit left for usual costs: ten seconds later they are counted again."""
+    rate = DrainRate()
+    rate.count(0.0, 1e20)
+    for tenth in range(300):
+        rate.count(tenth / 10, 7.0)
+    assert abs(rate.cost_per_second(29.95) - 70.0) < 7.1

@@ -305,6 +305,33 @@ def test_what_was_proven_lately_counts_in_a_lull_too() -> None:
     assert view(core).proven_requests == 3
 
 
+def test_what_was_proven_is_forgotten_without_dispatches_too() -> None:
+    """An endpoint that served nobody for long, and then can't be asked, had room for nobody lately."""
+    core = controller(A, capacity=UTILIZATION, staleness_s=1.0)
+    for number in range(9):
+        core.handle(request(number), 0.0)
+        core.handle(scraped(A, 0.01 * (number + 1), running=number), 0.01 * (number + 1))
+    most = view(core).proven_requests
+    assert most > 5
+    for number in range(9):
+        core.handle(Ended(number), 1.0)
+    core.handle(scraped(A, 100.0), 100.0)
+    core.handle(Tick(), 200.0)
+    assert view(core).knowledge is Knowledge.STALE
+    assert view(core).proven_requests == 0
+
+
+def test_what_runs_there_counts_however_long_it_has_run() -> None:
+    """Long requests that were sent while there was room still show how many fit when metrics go away."""
+    core = controller(A, capacity=UTILIZATION, staleness_s=1.0)
+    for number in range(9):
+        core.handle(scraped(A, number / 10, running=number), number / 10)
+        core.handle(request(number), number / 10)
+    core.handle(scraped(A, 100.0, running=9), 100.0)
+    core.handle(Tick(), 200.0)
+    assert view(core).proven_requests == 9
+
+
 def test_stale_is_neither_full_nor_free() -> None:
     """Once its sample is stale an endpoint takes what it had with room lately, and no more."""
     core = controller(A, capacity=UTILIZATION, staleness_s=1.0)

@@ -13,14 +13,17 @@ from envoy_data_plane.envoy.service.ext_proc.v3 import ProcessingRequest, Proces
 
 from epp.core.actions import Reason
 from epp.core.eviction import Begun
+from epp.extproc.body import MOST_OWED
 from epp.extproc.ingress import Refusal, ResponseOutcome
 from epp.extproc.request import ConversationSettings
 from epp.extproc.server import _Call
 from tests.extproc import gateway
 from tests.extproc.fakes import Decide, FakePicker
+from tests.extproc.talk import PASSTHROUGH
 
 REFUSED = Refusal(Reason.SATURATED, retry_after_s=1, message="", waited_s=0.0)
 REQUEST = (gateway.request_headers(), gateway.request_body())
+USUAL = ConversationSettings()
 USAGE = b'data: {"usage":{"prompt_tokens":3,"completion_tokens":5}}\n\n'
 
 
@@ -86,12 +89,10 @@ class Wire:
 class Stream:
     """One call on such a wire, with the task that grpc would run it in."""
 
-    def __init__(self, picker: FakePicker) -> None:
+    def __init__(self, picker: FakePicker, settings: ConversationSettings) -> None:
         self.wire = Wire()
         self.tasks: set[asyncio.Task[None]] = set()
-        self.call = _Call(
-            ConversationSettings(), picker=picker, context=cast("Any", self.wire), spawn=self._spawn
-        )
+        self.call = _Call(settings, picker=picker, context=cast("Any", self.wire), spawn=self._spawn)
         self.handler = asyncio.create_task(self.call.run())
 
     def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
@@ -113,9 +114,9 @@ async def turns() -> None:
 
 
 @asynccontextmanager
-async def opened(picker: FakePicker) -> AsyncIterator[Stream]:
+async def opened(picker: FakePicker, settings: ConversationSettings = USUAL) -> AsyncIterator[Stream]:
     """A stream; afterwards its handler has ended, and so has all that it began."""
-    stream = Stream(picker)
+    stream = Stream(picker, settings)
     await turns()
     yield stream
     await turns()
@@ -205,6 +206,22 @@ async def test_reading_ahead_is_bounded() -> None:
         await stream.wire.end()
 
 
+async def test_answers_without_bodies_are_bounded_too() -> None:
+    """A gateway that keeps the request's body wants an answer to each piece: it isn't read on while it reads none."""
+    async with opened(FakePicker(), PASSTHROUGH) as stream:
+        await stream.wire.send(gateway.request_headers(config=gateway.STREAMED))
+        assert stream.wire.is_writing
+        await stream.wire.send(*(gateway.request_body(b"", end=False) for _ in range(100)))
+        await turns()
+        assert stream.wire.reads <= MOST_OWED + 2
+        await stream.wire.finish_writes()
+        for _ in range(10):
+            await turns()
+            await stream.wire.finish_writes()
+        assert stream.kinds == ["request_headers"] + ["request_body"] * 100
+        await stream.wire.end(Broken())
+
+
 async def test_a_gateway_may_close_its_side_during_a_write() -> None:
     """What is still owed is written, then the end is told, and only then is the stream over."""
     picker = FakePicker()
@@ -244,6 +261,30 @@ async def test_a_write_that_fails_ends_the_stream() -> None:
         assert stream.handler.done()
         assert [each.outcome for each in picker.responses] == [ResponseOutcome.ABORTED]
         await stream.wire.end(Broken())
+
+
+async def test_an_answer_whose_write_failed_was_not_delivered() -> None:
+    """Though the gateway's side is closed in the same moment, and heard of before the handler has its turn."""
+    picker = FakePicker()
+    async with opened(picker) as stream:
+        await stream.wire.send(*REQUEST)
+        assert stream.kinds == ["request_headers"]
+        stream.wire._writes[-1].set_exception(Broken())
+        await stream.wire.end()
+        assert len(stream.wire.written) == 1
+    assert picker.heard == {"submit": 1, "delivery_failed": 1}
+
+
+async def test_a_cancelled_write_ends_the_stream() -> None:
+    """Whoever cancels what grpc waits for leaves no stream behind that can never say anything again."""
+    picker = FakePicker()
+    async with streaming(picker) as stream:
+        await stream.wire.send(gateway.response_body(b"a"), gateway.response_body(b"b"))
+        stream.wire._writes[-1].cancel()
+        await turns()
+        assert stream.handler.done()
+        await stream.wire.end(Broken())
+    assert [each.outcome for each in picker.responses] == [ResponseOutcome.ABORTED]
 
 
 async def test_an_eviction_during_a_write_is_the_last_word() -> None:

@@ -79,3 +79,7 @@ def test_an_endpoint_that_still_tells_does_not_draw_everything(make_view, kind):
     even, same, worse = scores(kind(), fresh, stale, busier)
     assert even == same
     assert worse < even
+    shared = make_view("shared", own=4, foreign=20, running=24, kv=0.01)
+    assert len(set(scores(kind(), shared, stale))) == 1, (
+        "of the stale one nobody knows what others sent there"
+    )

@@ -56,6 +56,26 @@ def test_what_is_old_waits_for_an_empty_queue(looks: list[int]) -> None:
     assert looks[often:] == [1, 0]
 
 
+def test_a_queue_that_never_empties_puts_nothing_off_for_ever(
+    looks: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After so many young looks what is old has its turn though somebody waits; all of it has not."""
+    monkeypatch.setattr(garbage, "_REQUESTS_PER_LOOK", 1)
+    monkeypatch.setattr(garbage, "_OLD_LOOKS_PER_FULL", 1)
+    paced = GarbageLooks()
+    requests(paced, 2 * (garbage._YOUNG_LOOKS_AT_MOST + 1), queued=1)
+    assert looks == ([0] * garbage._YOUNG_LOOKS_AT_MOST + [1]) * 2
+
+
+def test_all_of_it_is_looked_at_now_and_then(looks: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """After so many looks at what is old, when nobody waits."""
+    monkeypatch.setattr(garbage, "_REQUESTS_PER_LOOK", 1)
+    paced = GarbageLooks()
+    rounds = garbage._OLD_LOOKS_PER_FULL + 1
+    requests(paced, rounds * (garbage._YOUNG_LOOKS_PER_OLD + 1), queued=0)
+    assert [look for look in looks if look] == [1] * garbage._OLD_LOOKS_PER_FULL + [2]
+
+
 def test_an_empty_queue_alone_is_no_reason(looks: list[int]) -> None:
     """Under light load the queue is mostly empty: what is old is looked at after some young looks only."""
     paced = GarbageLooks()

@@ -345,6 +345,26 @@ async def test_the_loop_is_not_held_up(followed, monkeypatch):
     assert followed.outcomes == [APPLIED]
 
 
+async def test_a_file_that_could_not_be_read_is_tried_again(tmp_path, monkeypatch):
+    """Its stamp may be the same when it can be read at last: here descriptors had run out."""
+    followed = Followed(tmp_path / "config.yaml", PLAIN)
+    followed.path.write_text(SHORT, encoding="utf-8")
+    looks, read = [], reload._read
+
+    def failing(path):
+        looks.append(path)
+        return reload._Look(b"", "can't be read: Too many open files") if len(looks) < 5 else read(path)
+
+    monkeypatch.setattr(reload, "_read", failing)
+    with capture_logs():
+        followed.reload.start()
+        async with asyncio.timeout(60):
+            while APPLIED not in followed.outcomes:  # noqa: ASYNC110 - the reads are another thread's
+                await asyncio.sleep(0.001)
+        await followed.reload.close()
+    assert followed.ttls_s == [5.0]
+
+
 async def test_a_file_that_stays_as_it_is_is_not_read_again(tmp_path, monkeypatch):
     """Its stamp is looked at, in a thread that sleeps by itself; a change is read at once."""
     followed = Followed(tmp_path / "config.yaml")
@@ -359,16 +379,16 @@ async def test_a_file_that_stays_as_it_is_is_not_read_again(tmp_path, monkeypatc
     monkeypatch.setattr(reload, "_read", lambda path: reads.append(path) or read(path))
     followed.reload.start()
 
-    async def until(count):
+    async def until(holds):
         async with asyncio.timeout(60):
-            while len(reads) < count:  # noqa: ASYNC110 - the reads are another thread's
+            while not holds():  # noqa: ASYNC110 - the reads are another thread's
                 await asyncio.sleep(0.001)
 
-    await until(2)
+    await until(lambda: len(reads) == 2)
     for _ in range(20):
         assert await asyncio.to_thread(stamps.acquire, timeout=60)
     assert len(reads) == 2
     followed.path.write_text(SHORT, encoding="utf-8")
-    await until(4)
+    await until(lambda: followed.outcomes == [APPLIED])
     await followed.reload.close()
-    assert followed.outcomes == [APPLIED]
+    assert len(reads) == 4
