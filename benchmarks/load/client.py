@@ -12,6 +12,7 @@ Promises:
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import io
 import resource
@@ -39,6 +40,8 @@ REASON_HEADER = "x-llm-d-request-dropped-reason"
 PATH = "/v1/chat/completions"
 ANSWER_S = 900.0
 """Whoever has a first token waits so long for the last one."""
+CLOSING_S = 5.0
+"""Once all requests have ended, their connections may take so long to close."""
 
 _OK = 200
 _PICKER_HEADERS = ("x-llm-d-", "retry-after", "x-should-retry")
@@ -115,7 +118,10 @@ class Client:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._session.close()
+        # All sockets are told to close at once; aiohttp then waits to hear of each one's end, which may never come.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSING_S):
+                await self._session.close()
 
     async def send(self, call: Call) -> None:
         """Send the request now, and see it through. Raises `ExhaustedError`."""

@@ -4,8 +4,9 @@ Promises:
 - A line about timing is judged by the median of the rounds; one about behaviour must hold in every round.
 - A bound that is a multiple of another measurement is worked out anew for each round, from that round.
 - A time that never came breaks every upper bound. Any other figure that is unknown leaves its line unjudged, and the
-  verdict says why: nothing is kept by default.
-- What is asked of `picker` is asked of every picker in the run: in another body mode, or somebody else's.
+  verdict says why: nothing is kept by default. A line about timing is judged by the rounds that have a figure.
+- What is asked of `picker` is asked of every picker in the run: in another body mode, or somebody else's; but of none
+  that the line holds it against.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ def _asked(line: PassLine, targets: Collection[str]) -> Iterator[PassLine]:
     """The line, once for each target that it is about."""
     played = [line.target] if line.target in targets else []
     if line.target == _ANY_PICKER:
-        played += [target for target in targets if target not in {_ANY_PICKER, *_WITHOUT_PICKER}]
+        yardstick = None if line.times is None else line.times.target
+        played += [target for target in targets if target not in {_ANY_PICKER, *_WITHOUT_PICKER, yardstick}]
     for target in played or [line.target]:
         yield msgspec.structs.replace(line, target=target)
 

@@ -40,6 +40,7 @@ class Measure(Enum):
     # of processes, by the operating system
     PICKER_CPU_PER_REQUEST_S = "picker_cpu_per_request_s"
     PICKER_CPU_PER_CHUNK_S = "picker_cpu_per_chunk_s"
+    """All of its CPU, over the chunks of all answers; none where answers came whole."""
     PICKER_PEAK_BYTES = "picker_peak_bytes"
     ENVOY_CPU_PER_REQUEST_S = "envoy_cpu_per_request_s"
     ENVOY_CPU_PER_CHUNK_S = "envoy_cpu_per_chunk_s"

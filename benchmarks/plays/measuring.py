@@ -154,7 +154,7 @@ def _of_round(play: Play, measure: Measure) -> float | None:
     if measure in _CPU_PER_REQUEST:
         return _cpu_per(play, _CPU_PER_REQUEST[measure], len(play.outcomes))
     if measure in _CPU_PER_CHUNK:
-        return _cpu_per(play, _CPU_PER_CHUNK[measure], sum(outcome.chunks for outcome in play.outcomes))
+        return _cpu_per(play, _CPU_PER_CHUNK[measure], _chunks(play.outcomes))
     evidence = play.evidence
     match measure:
         case Measure.PICKER_PEAK_BYTES:
@@ -191,6 +191,12 @@ def _of_engines(engines: Sequence[EngineFacts], measure: Measure, duration_s: fl
             return max((engine.kv_peak_share for engine in engines), default=None)
         case _:
             raise AssertionError(f"{measure} is not of the whole round")
+
+
+def _chunks(outcomes: Iterable[Outcome]) -> int:
+    """Of all answers; 0 if one came whole: what such answers cost would be put down to the chunks of the others."""
+    counted = [(outcome.chunks, outcome.result) for outcome in outcomes]
+    return 0 if (0, Result.COMPLETED) in counted else sum(chunks for chunks, _ in counted)
 
 
 def _cpu_per(play: Play, role: str, number: int) -> float | None:

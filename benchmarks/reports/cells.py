@@ -48,6 +48,7 @@ _SUMMARY = (
     Measure.GAP_P99_S,
 )
 _NEVER = frozenset(measure.value for measure in MAY_NEVER_COME)
+_NOTABLE_LAG_S = 0.05
 
 
 class Row(NamedTuple):
@@ -168,7 +169,13 @@ def notes(situation: Situation) -> list[str]:
         for each in situation.rounds
         for name, note in each.notes.items()
     }
-    return list(told)
+    behind = [
+        f"{each.target}, round {each.number}: the generator was {words.seconds(lag_s)} behind its plan (p99), which is "
+        "part of every time to first token"
+        for each in situation.rounds
+        if (lag_s := each.measures.get(Measure.SEND_LAG_P99_S.value) or 0.0) > _NOTABLE_LAG_S
+    ]
+    return [*told, *behind]
 
 
 def headline(situation: Situation) -> str | None:

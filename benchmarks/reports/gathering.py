@@ -26,6 +26,7 @@ from benchmarks.reports.report import (
     Standing,
     Trouble,
 )
+from benchmarks.stage.target import is_foreign
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -43,6 +44,8 @@ _MOST_POINTS = 500
 _STEPS = 20
 _TICKS_PER_HALF = 8
 """Points of a curve while what is left of the requests halves."""
+_ONLY_OURS = frozenset({Measure.QUEUED_MAX, Measure.QUEUED_AT_END, Measure.IDLE_ELIGIBLE_SLOT_S})
+"""What is read from our own picker's metrics."""
 
 
 def situation(
@@ -238,6 +241,7 @@ def _line(verdict: Verdict, *, kinds: Collection[Kind], targets: Collection[str]
     standing = {True: Standing.KEPT, False: Standing.MISSED, None: Standing.NOT_JUDGED}[verdict.kept]
     failed = {failed.target for failed in run.failed}
     about = {line.target} | ({line.times.target or line.target} if line.times is not None else set())
+    untold = _untold(line, targets) if standing is Standing.NOT_JUDGED else ""
     return Line(
         says=line.says,
         measure=line.measure.value,
@@ -247,15 +251,24 @@ def _line(verdict: Verdict, *, kinds: Collection[Kind], targets: Collection[str]
         standing=standing,
         rounds=list(verdict.rounds),
         bounds=list(verdict.bounds),
-        sense=_sense(line),
-        why=verdict.why,
+        sense="at least" if line.at_least is not None else "at most",
+        why=untold or verdict.why,
         excused=standing is Standing.NOT_JUDGED
-        and (line.kind not in kinds or any(name not in targets and name not in failed for name in about)),
+        and (
+            bool(untold)
+            or line.kind not in kinds
+            or any(name not in targets and name not in failed for name in about)
+        ),
     )
 
 
-def _sense(line: PassLine) -> str:
-    senses = [
-        word for word, bound in (("at least", line.at_least), ("at most", line.at_most)) if bound is not None
-    ]
-    return " and ".join(senses)
+def _untold(line: PassLine, targets: Collection[str]) -> str:
+    """Why a line can't be judged that needs what a foreign picker, which was played, never tells; else empty."""
+    needs = [(line.measure, line.target)]
+    if line.times is not None:
+        needs.append((line.times.measure, line.times.target or line.target))
+    return "; ".join(
+        f"only our own picker tells its {measure.value}, {target} doesn't"
+        for measure, target in dict.fromkeys(needs)
+        if measure in _ONLY_OURS and target in targets and is_foreign(target)
+    )

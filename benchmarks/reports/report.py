@@ -109,10 +109,11 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     bounds: list[float | None]
     """What each round was held against."""
     sense: str
-    """`at most`, `at least` or both."""
+    """`at most` or `at least`."""
     why: str = ""
     excused: bool = False
-    """Not judged because the run was not asked to: another kind of lines, or without a target that it is about."""
+    """Not judged because the run was not asked to, or because nobody can know the figure: another kind of lines, without a
+    target that it is about, or what only our own picker tells."""
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):

@@ -152,8 +152,10 @@ def _cost_table(each: Situation) -> str:
         return ""
     return (
         f"<h3>What it took</h3>{_table(('', 'target'), cells.COST_HEADS, rows)}"
-        '<p class="note">CPU by the operating system\'s accounting, per request that was sent and per chunk that '
-        "reached a client; the most memory that a process ever had in any round.</p>"
+        "<p class=\"note\">CPU by the operating system's accounting, all of the round's each time: divided by the "
+        "requests that were sent, and by the chunks that reached clients, so that where answers are short a chunk's "
+        "share is mostly that of its request (none is told where answers came whole). The most memory that a process "
+        "ever had in any round.</p>"
     )
 
 
@@ -187,7 +189,7 @@ def _played(each: Situation) -> str:
     facts = [
         ("Traffic", f"{each.duration_s:g} s, seed {each.seed}"),
         *((name, described) for name, described in each.traffic.items()),
-        ("Servers", f"{each.servers} simulated ones, started anew for every play, like picker and Envoy"),
+        ("Servers", f"{each.servers} simulated ones, started anew for every play, like our picker and Envoy"),
         (
             "Rounds",
             f"{len({one.number for one in each.rounds})} of {each.rounds_asked}, interleaved over the targets",

@@ -116,10 +116,11 @@ class Stage:
         check_flags(scenario.picker.flags)
         self._directory.mkdir(parents=True, exist_ok=True)
         try:
-            self._children = await self._stack.enter_async_context(Children(logs=self._directory / "logs"))
+            # What is entered last is left first: whatever becomes of the connections, the processes are gone by then.
             self._http = await self._stack.enter_async_context(
                 aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ASK_TIMEOUT_S), trust_env=False)
             )
+            self._children = await self._stack.enter_async_context(Children(logs=self._directory / "logs"))
             await self._put_up(wanted, addresses)
         except BaseException as error:
             await self._stack.aclose()

@@ -9,7 +9,7 @@ envoy:round-robin
 direct                       no Envoy either: clients go to the servers in turn
 
 Of a foreign picker's options, `lean` and `tls` say how Envoy speaks to it (else duplex and in plaintext), `pid` which
-process's cost is told, `name` what it is called in the report (else `extproc`).
+process's cost is told, `name` what it is called in the report (else `extproc`; never like one of the others).
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ __all__ = [
     "Security",
     "Target",
     "TargetError",
+    "is_foreign",
     "names",
     "parse",
 ]
@@ -103,6 +104,8 @@ _NAMED: tuple[Target, ...] = (
     *map(EnvoyAlone, Balancing),
     Direct(),
 )
+_OURS = re.compile("|".join([*(re.escape(target.name) for target in _NAMED), "envoy:.*"]))
+"""What only our own targets are called: a foreign one of that name would be taken for them."""
 
 
 def parse(text: str) -> Target:
@@ -119,6 +122,11 @@ def parse(text: str) -> Target:
 def names(targets: Sequence[Target]) -> tuple[str, ...]:
     """Of all of them."""
     return tuple(target.name for target in targets)
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a target of that name is somebody else's picker."""
+    return _OURS.fullmatch(name) is None
 
 
 def _foreign(text: str) -> ForeignPicker:
@@ -138,6 +146,11 @@ def _foreign(text: str) -> ForeignPicker:
                 security = Security(key)
             case "pid" if value.isascii() and value.isdecimal() and int(value) > 0:
                 pid = int(value)
+            case "name" if _OURS.fullmatch(value):
+                raise TargetError(
+                    f"--target {text}: a foreign picker can't be called {value!r}, since that is the name of another "
+                    "target; give it a name of its own, such as name=go"
+                )
             case "name" if _NAME.fullmatch(value):
                 name = value
             case _:

@@ -134,19 +134,24 @@ class Observer:
         )
 
     async def _settled(self) -> tuple[ExtProcCounts | None, PickerState | None]:
-        """How gateway and picker are once nothing is left in them, or what is left moves no more."""
+        """How gateway and picker are once nothing is left in them, or what is left moves no more.
+
+        Whoever doesn't answer is asked again: that he is silent doesn't mean that he has nothing.
+        """
         loop = asyncio.get_running_loop()
-        last_left: tuple[int, int] | None = None
+        last_left: tuple[int | None, int | None] | None = None
         moved_s = loop.time()
         while True:
             gateway, picker = await self._sides()
+            in_gateway = None if gateway is None else gateway.open_streams
+            in_picker = None if picker is None else picker.queued_requests + picker.running_requests
             left = (
-                0 if gateway is None else gateway.open_streams,
-                0 if picker is None else picker.queued_requests + picker.running_requests,
+                0 if self._watched.asking is None else in_gateway,
+                0 if self._watched.picker is None else in_picker,
             )
             if left != last_left:
                 last_left, moved_s = left, loop.time()
-            if not any(left) or loop.time() > moved_s + STANDSTILL_S:
+            if left == (0, 0) or loop.time() > moved_s + STANDSTILL_S:
                 return gateway, picker
             await asyncio.sleep(_SETTLING_LOOK_S)
 

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from aiohttp import ClientSession
 from yarl import URL
 
 from benchmarks.load import client as client_module
@@ -274,3 +275,23 @@ async def test_a_cancellation_beside_hanging_up_is_not_swallowed(server, clock) 
         with pytest.raises(asyncio.CancelledError):
             await sending
     assert outcomes == []
+
+
+async def test_a_session_that_never_closes_holds_nobody_up(server, clock, monkeypatch) -> None:
+    """The outcome is there, and what the kernel doesn't tell of a connection's end is not waited for."""
+    monkeypatch.setattr(client_module, "CLOSING_S", 0.01)
+    close = ClientSession.close
+    left_open = []
+
+    async def closes_never(session: ClientSession) -> None:
+        left_open.append(session)
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(ClientSession, "close", closes_never)
+    try:
+        async with asyncio.timeout(30):
+            outcome, _ = await sent(server.base_url, clock)
+    finally:
+        (session,) = left_open
+        await close(session)
+    assert outcome.result is Result.COMPLETED

@@ -179,6 +179,14 @@ def test_what_is_asked_of_the_picker_is_asked_of_every_picker() -> None:
     assert kept == {"picker": True, "picker:lean": True, "go": False}
 
 
+def test_a_picker_is_not_held_against_itself() -> None:
+    """Where a line names another picker as its yardstick, that one is the measure and not what is measured."""
+    line = times(msgspec.structs.replace(TTFT, at_most=0.5), target="picker:lean")
+    plays = [*rounds(0.1), *rounds(1.0, target="picker:lean"), *rounds(0.9, target="go")]
+    kept = {result.line.target: result.kept for result in verdicts(line, *plays)}
+    assert kept == {"picker": True, "go": False}
+
+
 def test_a_line_about_another_target_is_about_that_one_alone() -> None:
     """Lines can be about Envoy, too."""
     line = msgspec.structs.replace(TTFT, target=ENVOY)

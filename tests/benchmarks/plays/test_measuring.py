@@ -145,6 +145,18 @@ def test_costs_are_shared_by_all_requests_and_by_all_chunks() -> None:
     assert measured(round_, Measure.PICKER_PEAK_BYTES, None) == 5
 
 
+def test_there_is_no_cost_per_chunk_where_an_answer_came_whole() -> None:
+    """Nobody counts its chunks, so its cost would be put down to those of the others; refusals have none to count."""
+    usage = {"picker": used(0.6), "envoy": used(0.3)}
+    whole = answered()._replace(chunks=0)
+    mixed = play(answered(), whole, evidence=Evidence(usage=usage, engines=()))
+    streamed = play(answered(), failed(), evidence=Evidence(usage=usage, engines=()))
+    for measure in (Measure.PICKER_CPU_PER_CHUNK_S, Measure.ENVOY_CPU_PER_CHUNK_S):
+        assert measured(mixed, measure, None) is None
+        assert measured(streamed, measure, None) is not None
+    assert measured(mixed, Measure.PICKER_CPU_PER_REQUEST_S, None) == pytest.approx(0.3)
+
+
 def test_engines_are_taken_together() -> None:
     """The worst for what must not be, the sum for what is shared."""
     engines = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.costs.table import Bound, Failure, Line, Unit
@@ -110,6 +111,16 @@ def situation(folder: Path, *targets: str, kinds: frozenset[Kind] = frozenset(Ki
     return gathering.situation(
         made, judge(made.scenario, made.plays, kinds=kinds), kinds=kinds, rounds_asked=2
     )
+
+
+def told_by(folder: Path, told: Mapping[str, Evidence], *, lines: Sequence[str]) -> Situation:
+    """One round at each of these targets, judged by these pass lines alone."""
+    path = folder / "told.yaml"
+    path.write_text("\n- ".join([YAML.partition("\npass:")[0] + "\npass:", *lines]))
+    made = Run(load(path, Size.FULL))
+    made.plays = [play(answered(), target=target, evidence=evidence) for target, evidence in told.items()]
+    verdicts = judge(made.scenario, made.plays, kinds=Kind)
+    return gathering.situation(made, verdicts, kinds=Kind, rounds_asked=1)
 
 
 def troubled(folder: Path) -> Situation:

@@ -11,11 +11,24 @@ from msgspec.structs import replace
 
 from benchmarks.load.histograms import ClassHistograms
 from benchmarks.plays.measures import Measure
+from benchmarks.reports import cells
 from benchmarks.reports import report as reports
 from benchmarks.reports.report import Never, ReportError, Standing, compact, read, write
 from benchmarks.scenarios.scenario import Kind
+from benchmarks.stage.evidence import Evidence
+from tests.benchmarks.plays.played import NOTHING
 from tests.benchmarks.reports import sample
 from tests.benchmarks.reports.sample import ENVOY, PICKER
+
+TOLD = {
+    "usage": {},
+    "engines": (),
+    "queued_max": 3,
+    "queued_at_end": 0,
+    "idle_eligible_slot_s": 0.0,
+    "streams_at_end": 0,
+}
+FOREIGN = Evidence(usage={}, engines=(), streams_at_end=0)
 
 
 def test_a_report_survives_its_file(tmp_path: Path) -> None:
@@ -127,6 +140,45 @@ def test_a_line_is_excused_only_if_its_target_was_not_asked_for(tmp_path: Path) 
     assert not broken.kept
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{measure: queued_max, at_least: 1}",
+        "{measure: queued_at_end, at_most: 0}",
+        "{measure: idle_eligible_slot_s, at_most: 0.5}",
+        "{measure: streams_at_end, at_most: 5, times: {measure: queued_max}}",
+    ],
+)
+def test_what_only_our_picker_tells_is_not_asked_of_a_foreign_one(tmp_path: Path, line: str) -> None:
+    """It is excused with its reason, so that a comparison with another picker can be kept."""
+    only = [f"{line[:-1]}, kind: behaviour, says: it tells}}"]
+    made = sample.told_by(tmp_path, {PICKER: Evidence(**TOLD), "go": FOREIGN}, lines=only)
+    assert [(each.target, each.standing, each.excused) for each in made.lines] == [
+        (PICKER, Standing.KEPT, False),
+        ("go", Standing.NOT_JUDGED, True),
+    ]
+    assert made.lines[1].why.startswith("only our own picker tells its ")
+    assert made.lines[1].why.endswith(", go doesn't")
+    assert made.kept
+
+
+@pytest.mark.parametrize(("target", "about"), [(PICKER, PICKER), ("picker:lean", PICKER), (ENVOY, ENVOY)])
+def test_our_own_picker_is_not_excused_from_telling(tmp_path: Path, target: str, about: str) -> None:
+    """Nor is it an excuse where a line asks Envoy alone for a queue: somebody has written nonsense."""
+    only = [f"{{measure: queued_max, at_most: 9, says: it tells, target: '{about}'}}"]
+    made = sample.told_by(tmp_path, {target: FOREIGN}, lines=only)
+    assert [(each.standing, each.excused) for each in made.lines] == [(Standing.NOT_JUDGED, False)]
+    assert not made.kept
+
+
+def test_a_foreign_picker_is_not_excused_from_anything_else(tmp_path: Path) -> None:
+    """What Envoy should have told of its streams is missing, not untold."""
+    only = ["{measure: streams_at_end, at_most: 0, kind: behaviour, says: none is left}"]
+    made = sample.told_by(tmp_path, {"go": NOTHING}, lines=only)
+    assert [(each.standing, each.excused) for each in made.lines] == [(Standing.NOT_JUDGED, False)]
+    assert not made.kept
+
+
 def test_only_the_kinds_that_were_asked_for_count(tmp_path: Path) -> None:
     """With behaviour alone, a missed time doesn't matter."""
     assert sample.situation(tmp_path, kinds=frozenset({Kind.BEHAVIOUR})).kept
@@ -154,3 +206,22 @@ def test_a_run_is_kept_only_if_everything_was_measured(tmp_path: Path) -> None:
     assert not replace(made, interrupted=True).kept
     assert not replace(made, complaints={"sample": "no"}).kept
     assert not sample.report().kept
+
+
+def test_a_generator_that_lagged_is_a_note(tmp_path: Path) -> None:
+    """Above 50 ms (p99) it is part of what is told as the target's; each such round is named, and no other."""
+    made = sample.situation(tmp_path)
+    lags_s = {(PICKER, 1): 0.05, (ENVOY, 1): 0.051, (PICKER, 2): 1.5, (ENVOY, 2): None}
+    lagged = replace(
+        made,
+        rounds=[
+            replace(
+                each, notes={}, measures=each.measures | {"send_lag_p99_s": lags_s[each.target, each.number]}
+            )
+            for each in made.rounds
+        ],
+    )
+    first, second = cells.notes(lagged)
+    assert first.startswith(f"{ENVOY}, round 1: the generator was 51 ms behind its plan (p99)")
+    assert second.startswith(f"{PICKER}, round 2: the generator was 1.5 s behind its plan (p99)")
+    assert not any("generator" in note for note in cells.notes(made))

@@ -13,6 +13,7 @@ from benchmarks.stage.target import (
     Security,
     Target,
     TargetError,
+    is_foreign,
     names,
     parse,
 )
@@ -33,6 +34,7 @@ def test_a_name_is_its_target_and_back(text: str, target: Target) -> None:
     """What is typed is what the report shows."""
     assert parse(text) == target
     assert names([target]) == (text,)
+    assert not is_foreign(text)
 
 
 @pytest.mark.parametrize(
@@ -92,3 +94,20 @@ def test_an_address_or_option_that_makes_no_sense_is_refused(text: str, words: s
         parse(text)
     assert str(refused.value).startswith(f"--target {text}: ")
     assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("name", [*KNOWN, "envoy:random"])
+def test_a_foreign_picker_is_not_called_like_another_target(name: str) -> None:
+    """It would be taken for ours, or for none; the message names the word, and another one that would do."""
+    with pytest.raises(TargetError) as refused:
+        parse(f"extproc=host:1,lean,name={name}")
+    assert str(refused.value).startswith(f"--target extproc=host:1,lean,name={name}: ")
+    assert f"can't be called {name!r}" in str(refused.value)
+    assert "name=go" in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["picker2", "my-picker", "envoy", "director"])
+def test_a_foreign_picker_may_be_called_something_like_it(name: str) -> None:
+    """Only the names themselves are taken; everything else is known to be foreign."""
+    assert is_foreign(name)
+    assert names([parse(f"extproc=host:1,name={name}")]) == (name,)

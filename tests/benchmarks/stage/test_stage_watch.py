@@ -10,7 +10,7 @@ from types import MappingProxyType
 import psutil
 import pytest
 
-from benchmarks.stage.evidence import Usage
+from benchmarks.stage.evidence import Evidence, Usage
 from benchmarks.stage.gateway import ExtProcCounts, read_counts
 from benchmarks.stage.picker import PickerState
 from benchmarks.stage.servers import Account, Reading
@@ -172,17 +172,42 @@ class Slow:
         return ExtProcCounts(sent=0, received=0, failed_streams=0, open_streams=self.left)
 
 
-async def left_at_the_end(envoy: Slow) -> tuple[int | None, float]:
-    """What the observer says is left, and how long it took."""
+async def evidence_at_the_end(
+    *, envoy: Slow | Hesitant | None = None, picker: Hesitant | None = None
+) -> tuple[Evidence, float]:
+    """What the observer found, and how long the end took."""
     observer = Observer(
-        Watched(servers=Mute(), picker=None, asking=envoy, roles={}),  # type: ignore[arg-type] # they act like it
+        Watched(servers=Mute(), picker=picker, asking=envoy, roles={}),  # type: ignore[arg-type] # they act like it
         duration_s=0.5,
     )
     await observer.begin()
     await observer.arrivals_end()
     began_s = asyncio.get_running_loop().time()
     evidence = await observer.end(notes={})
-    return evidence.streams_at_end, asyncio.get_running_loop().time() - began_s
+    return evidence, asyncio.get_running_loop().time() - began_s
+
+
+class Hesitant:
+    """Envoy or picker: it is silent at the first `silent` questions of the end; one thing is left in it for good."""
+
+    def __init__(self, *, silent: int) -> None:
+        self.silent = range(2, 2 + silent)  # the first question is that of the beginning
+        self.asked = 0
+
+    async def counts(self) -> ExtProcCounts:
+        """As Envoy."""
+        self._ask()
+        return ExtProcCounts(sent=0, received=0, failed_streams=0, open_streams=1)
+
+    async def state(self) -> PickerState:
+        """As the picker."""
+        self._ask()
+        return PickerState(queued_requests=1, running_requests=0, idle_eligible_slot_s=0.0)
+
+    def _ask(self) -> None:
+        self.asked += 1
+        if self.asked in self.silent:
+            raise TimeoutError
 
 
 class Mute:
@@ -200,14 +225,38 @@ class Mute:
 @virtual
 async def test_what_still_goes_is_waited_for() -> None:
     """However long it takes, as long as something moves."""
-    streams, waited_s = await left_at_the_end(Slow(50, stuck=0))
-    assert streams == 0
+    evidence, waited_s = await evidence_at_the_end(envoy=Slow(50, stuck=0))
+    assert evidence.streams_at_end == 0
     assert waited_s > 45
 
 
 @virtual
 async def test_what_stands_still_is_what_is_left() -> None:
     """A leak is found within seconds."""
-    streams, waited_s = await left_at_the_end(Slow(5, stuck=3))
-    assert streams == 3
+    evidence, waited_s = await evidence_at_the_end(envoy=Slow(5, stuck=3))
+    assert evidence.streams_at_end == 3
+    assert waited_s < 10
+
+
+@virtual
+async def test_who_is_silent_once_is_asked_again() -> None:
+    """One answer that didn't come is neither an empty gateway nor an empty queue, and no end of asking."""
+    evidence, _ = await evidence_at_the_end(envoy=Hesitant(silent=1), picker=Hesitant(silent=0))
+    assert (evidence.streams_at_end, evidence.queued_at_end) == (1, 1)
+    assert evidence.notes == {}
+    for envoy, picker, left in (
+        (Hesitant(silent=1), None, (1, None)),
+        (None, Hesitant(silent=1), (None, 1)),
+    ):
+        evidence, _ = await evidence_at_the_end(envoy=envoy, picker=picker)
+        assert (evidence.streams_at_end, evidence.queued_at_end) == left
+        assert evidence.notes == {}
+
+
+@virtual
+async def test_who_stays_silent_is_given_up() -> None:
+    """Within seconds, and the evidence says who it was."""
+    evidence, waited_s = await evidence_at_the_end(envoy=Hesitant(silent=10_000))
+    assert evidence.streams_at_end is None
+    assert list(evidence.notes) == ["envoy"]
     assert waited_s < 10
