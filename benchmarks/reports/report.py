@@ -112,8 +112,8 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
     """`at most` or `at least`."""
     why: str = ""
     excused: bool = False
-    """Not judged because the run was not asked to, or because nobody can know the figure: another kind of lines, without a
-    target that it is about, or what only our own picker tells."""
+    """Not judged, and no failure: the run was not asked to (another kind of lines, or without a target that it is
+    about), or it is of what only our own picker tells."""
 
 
 class Trouble(msgspec.Struct, frozen=True, kw_only=True):

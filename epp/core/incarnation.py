@@ -72,7 +72,8 @@ class Endpoint:
         self.ask_at_s = -inf
         self.ask_pace_s = ASK_AGAIN_S
         self._peaks: deque[tuple[int, float]] = deque()
-        self._proven: deque[tuple[int, float]] = deque()
+        # A list, though it is shortened in front: it is short, and an empty deque takes 600 bytes of each endpoint.
+        self._proven: list[tuple[int, float]] = []
         self._sent: deque[float] = deque(maxlen=_SENT_MEMORY)
         self.view = self.fresh_view()
 
@@ -150,7 +151,7 @@ class Endpoint:
 
     def _forget_proven(self, now: float) -> None:
         while self._proven and self._proven[0][1] <= now - PROVEN_S:
-            self._proven.popleft()
+            del self._proven[0]
 
     def fresh_view(self) -> EndpointView:
         """A snapshot of it as it is now."""

@@ -37,7 +37,7 @@ async def measure_sync(programs: Programs, scale: Scale) -> list[Line]:
         ),
         Line(
             row="sync",
-            what="CPU until ready",
+            what=f"CPU until they are taken in, {sizes}",
             bound=SYNC_BOUND,
             rounds=tuple(each["sync_cpu_s"] / each["plain_s"] for each in found),
             facts={
@@ -47,13 +47,13 @@ async def measure_sync(programs: Programs, scale: Scale) -> list[Line]:
         ),
         Line(
             row="sync",
-            what="memory",
+            what=f"memory for them, {sizes}",
             bound=MEMORY_BOUND,
             rounds=tuple(each["bytes_per_pod"] for each in found),
         ),
         Line(
             row="sync",
-            what="a changed objective counts after, median",
+            what="from an objective's change until it counts, median",
             bound=MEDIAN_BOUND,
             rounds=tuple(median(each["latencies_s"]) for each in found),
         ),
