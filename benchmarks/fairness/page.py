@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from benchmarks import marked
 from benchmarks.fairness.figures import COURSES, SHARES, WAITS
 from benchmarks.fairness.waiting import REGIMES
 from benchmarks.fairness.workloads import WORKLOADS
@@ -13,17 +14,12 @@ if TYPE_CHECKING:
 
     from benchmarks.fairness.report import Outcome, Report
 
-_BEGIN = "<!-- begin: written by `make fairness` -->"
-_END = "<!-- end -->"
+_COMMAND = "make fairness"
 
 
 def fill(page: str, part: str) -> str:
     """The page with its generated part replaced. Raises ValueError if it has no markers."""
-    before, begin, rest = page.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not begin or not end:
-        raise ValueError(f"the page has no {_BEGIN} ... {_END} to write between")
-    return f"{before}{_BEGIN}\n\n{part}\n{_END}{after}"
+    return marked.fill(page, part, command=_COMMAND)
 
 
 def shares(report: Report) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from benchmarks import marked
 from benchmarks.reports import cells, words
 from benchmarks.reports.figures import RATIOS, WAITS, headline_ratios
 from benchmarks.reports.report import ReportError, read
@@ -20,17 +21,15 @@ if TYPE_CHECKING:
 
 NUMBERS = "docs/images/performance.json"
 """The committed report, from the root of the tree; the figures are beside it."""
-_BEGIN = "<!-- begin: written by `python -m benchmarks page` -->"
-_END = "<!-- end -->"
+_COMMAND = "python -m benchmarks page"
 
 
 def fill(text: str, part: str) -> str:
     """The page with its generated part replaced. Raises `ReportError` if it has no markers."""
-    before, begin, rest = text.partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not begin or not end:
-        raise ReportError(f"the page has no {_BEGIN} ... {_END} to write between")
-    return f"{before}{_BEGIN}\n\n{part}\n{_END}{after}"
+    try:
+        return marked.fill(text, part, command=_COMMAND)
+    except ValueError as error:
+        raise ReportError(str(error)) from error
 
 
 def write(root: Path, report: Report) -> list[Path]:
