@@ -17,13 +17,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
 
 from epp.quickstart.address import Address, AddressError, parse_address
 from epp.quickstart.envoy import Balancing, BodyMode
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 __all__ = [
     "Balancing",
@@ -35,7 +31,6 @@ __all__ = [
     "Target",
     "TargetError",
     "is_foreign",
-    "names",
     "parse",
 ]
 
@@ -117,11 +112,6 @@ def parse(text: str) -> Target:
             return target
     known = ", ".join(target.name for target in _NAMED)
     raise TargetError(f"--target {text}: there is no such target; there are {known} and {_FOREIGN}HOST:PORT")
-
-
-def names(targets: Sequence[Target]) -> tuple[str, ...]:
-    """Of all of them."""
-    return tuple(target.name for target in targets)
 
 
 def is_foreign(name: str) -> bool:

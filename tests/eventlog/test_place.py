@@ -188,6 +188,7 @@ def test_no_snapshot_is_taken_in_vain_for_a_disk_that_failed(
         def __init__(self) -> None:
             self.left: list[Callable[[], None]] = []
 
+        # Nobody here wants the future that an executor gives.
         def submit(self, task: Callable[..., None], /, *args: object) -> None:  # type: ignore[override]
             self.left.append(lambda: task(*args))
 

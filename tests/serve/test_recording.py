@@ -76,5 +76,6 @@ async def test_a_reload_that_changes_profiles_too_can_be_replayed(tmp_path: Path
     assert fingerprint(configuration.recipe().policy()) == fingerprint(policy)
     again = configuration.recipe().policy()
     assert repr(type(again.choice)) == repr(type(policy.choice))
+    # A choice policy need not have these; the profile of the configuration has.
     assert again.choice.picker == policy.choice.picker  # type: ignore[attr-defined]
     assert again.choice.scorers == policy.choice.scorers  # type: ignore[attr-defined]

@@ -14,7 +14,6 @@ from benchmarks.stage.target import (
     Target,
     TargetError,
     is_foreign,
-    names,
     parse,
 )
 from epp.quickstart.address import Address
@@ -33,7 +32,7 @@ KNOWN = {
 def test_a_name_is_its_target_and_back(text: str, target: Target) -> None:
     """What is typed is what the report shows."""
     assert parse(text) == target
-    assert names([target]) == (text,)
+    assert target.name == text
     assert not is_foreign(text)
 
 
@@ -110,4 +109,4 @@ def test_a_foreign_picker_is_not_called_like_another_target(name: str) -> None:
 def test_a_foreign_picker_may_be_called_something_like_it(name: str) -> None:
     """Only the names themselves are taken; everything else is known to be foreign."""
     assert is_foreign(name)
-    assert names([parse(f"extproc=host:1,name={name}")]) == (name,)
+    assert parse(f"extproc=host:1,name={name}").name == name
