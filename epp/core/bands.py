@@ -49,6 +49,7 @@ class Bands:
         "_retired",
         "_used",
         "_wanted",
+        "are_more_than_provided",
         "in_order",
         "look_s",
         "queued_bytes",
@@ -61,6 +62,8 @@ class Bands:
     """Highest priority first."""
     look_s: float
     """When a look is taken next at who is in use."""
+    are_more_than_provided: bool
+    """Some last only as long as they have work."""
     to_adopt: list[int]
     """The bands that have yet to take over the configuration."""
     queued_requests: int
@@ -78,6 +81,7 @@ class Bands:
         self._bands: dict[int, Band] = {}
         self._retired: dict[int, WaitAccount] = {}
         self._used: tuple[int, ...] = ()
+        self.are_more_than_provided = False
         self.to_adopt = []
         self.look_s = now + LINGER_S
         self._is_uneven = False
@@ -128,8 +132,6 @@ class Bands:
 
     def retire(self, now: float) -> bool:
         """Drop the idle bands that nothing provides for. Returns whether there were any: ceilings may have moved."""
-        if len(self._bands) == len(self._provided):
-            return False
         kept = {
             priority: band
             for priority, band in self._bands.items()
@@ -178,6 +180,7 @@ class Bands:
         for priority in self._bands.keys() - bands.keys():
             self._retire(self._bands[priority])
         self._bands = bands
+        self.are_more_than_provided = len(bands) > len(self._provided)
         self.in_order = tuple(bands.values())
         self._use(tuple(priority for priority in self._used if priority in bands), now)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from epp.core.endpoint import Knowledge
 
@@ -38,6 +38,12 @@ class StalenessPolicy(Enum):
     LAST_SAMPLE = "last-sample"
     """What the sample showed, as if nothing had changed since, beside what we have there now. One request of ours
     always fits: a sample that said "full" and is never followed by another would close the endpoint for good."""
+
+
+# An enum's member is looked up for every change of every endpoint otherwise.
+_FRESH: Final = Knowledge.FRESH
+_UNKNOWN: Final = Knowledge.UNKNOWN
+_OWN_ACCOUNTING: Final = StalenessPolicy.OWN_ACCOUNTING
 
 
 def below(load: float, limit: float, ceiling: float) -> bool:
@@ -82,8 +88,8 @@ class UtilizationDetector:
         limit = endpoint.stated_limit if endpoint.learned_limit is None else endpoint.request_limit
         if limit is not None and not below(counted_load(endpoint), limit, ceiling):
             return False
-        if endpoint.knowledge is not Knowledge.FRESH:
-            if not self._counts_sample(endpoint):
+        if endpoint.knowledge is not _FRESH:
+            if endpoint.knowledge is _UNKNOWN or self.staleness is _OWN_ACCOUNTING:
                 return own_accounting(endpoint, ceiling, self.queue_depth_threshold)
             if endpoint.own_requests == 0:
                 return below(0, self.queue_depth_threshold, ceiling)

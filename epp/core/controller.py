@@ -117,15 +117,21 @@ class Controller:
         ):
             raise ValueError(f"request_id {event.request_id} is in use: ids must be unique")
         actions: list[Action] = []
-        self._advance(now)
+        if now > self._now:
+            if waiting.items:
+                self._accrue(now - self._now)
+            self._now = now
         budget = STEP if self._now < self._due_s else self._catch_up(actions)
         self._apply(event, actions)
         adopting = bool(bands.to_adopt) and bands.adopt_next(self._now)
-        budget = self._shut_down(budget, actions) if self._draining else self._drained(budget, actions)
-        if type(event) is Arrived:
-            self._settle_in(event, actions)
+        if self._draining:
+            budget = self._shut_down(budget, actions)
+        elif waiting.items:
+            budget = self._drained(budget, actions)
+        if type(event) is Arrived and event.request_id in waiting.items:
+            self._settle_in(waiting.items[event.request_id], event, actions)
         # A band that goes may raise the ceilings of others, whose work then has room.
-        while bands.retire(self._now) and not self._draining:
+        while bands.are_more_than_provided and bands.retire(self._now) and not self._draining:
             budget = self._drained(budget, actions)
         self._more_to_do = (budget <= 0 and bool(waiting.items)) or adopting
         if waiting.items:
@@ -164,14 +170,11 @@ class Controller:
 
     # ===================================================================== the time
 
-    def _advance(self, now: float) -> None:
-        elapsed_s = now - self._now
-        if elapsed_s > 0:
-            if self._waiting.items:
-                idle = accounting.accrue(self._bands.in_order, self._ledger, elapsed_s)
-                self._idle_eligible_slot_s += idle.eligible_s
-                self._ceiling_slot_s += idle.ceiling_s
-            self._now = now
+    def _accrue(self, elapsed_s: float) -> None:
+        """Requests have waited for so long."""
+        idle = accounting.accrue(self._bands.in_order, self._ledger, elapsed_s)
+        self._idle_eligible_slot_s += idle.eligible_s
+        self._ceiling_slot_s += idle.ceiling_s
 
     def _catch_up(self, actions: list[Action]) -> int:
         """Do what has become due, whatever the event. Returns what is left of this step's decisions."""
@@ -294,11 +297,8 @@ class Controller:
             )
         )
 
-    def _settle_in(self, newcomer: Arrived, actions: list[Action]) -> None:
+    def _settle_in(self, item: Item, newcomer: Arrived, actions: list[Action]) -> None:
         """A newcomer that has to wait may find no place, or no hope of its turn in time."""
-        item = self._waiting.items.get(newcomer.request_id)
-        if item is None:
-            return
         band = item.band
         item.position = self._prospects.queued_down_to(band) - 1
         item.blocked_by = accounting.reason(item, band, self._bands.in_order, self._ledger)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from epp.core.capacity import StalenessPolicy
 from epp.core.endpoint import NO_SAMPLE, EndpointSpec, EndpointView, Knowledge
@@ -24,6 +24,8 @@ PROVEN_S = 60.0
 """How long it counts that so many of ours had room there at once."""
 _SENT_MEMORY = 4096
 """Dispatches remembered since the last sample."""
+_FRESH: Final = Knowledge.FRESH
+"""An enum's member is looked up for every dispatch otherwise."""
 
 
 class Endpoint:
@@ -98,7 +100,7 @@ class Endpoint:
             self.own_requests += requests
             if requests > 0:
                 self._sent.append(now)
-                if self.knowledge is Knowledge.FRESH:
+                if self.knowledge is _FRESH:
                     self._prove(now)
         self.own_tokens += tokens
         self.view = self.fresh_view()

@@ -63,7 +63,7 @@ class WaitingRoom:
         bands.queued_bytes -= view.size_bytes
         bands.queued_free -= not item.lane.need
         self._left += 1
-        if not (self._left % _TIDY_EVERY and self.items):
+        if not self._left % _TIDY_EVERY:
             self._tidy_clocks()
 
     def overdue(self, now: float) -> Item | None:

@@ -22,7 +22,7 @@ is mostly one view, so the board keeps each view's row and computes only those o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from epp.core.endpoint import Knowledge
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from epp.core.endpoint import EndpointView
 
 KV_UNKNOWN = -1.0
+
+# An enum's member is looked up for every changed endpoint otherwise.
+_FRESH: Final = Knowledge.FRESH
 
 _KEPT_PER_CANDIDATE = 4
 """Rows kept before those of views that are gone are dropped."""
@@ -68,12 +71,12 @@ class BoardKeeper:
         rows = [seen(id(view)) or self._add(view) for view in candidates]
         if len(self._rows) > _KEPT_PER_CANDIDATE * len(rows) + 64:
             self._rows = {id(row[0]): row for row in rows}
-        board = Board(*zip(*rows, strict=True))
-        if min(board.kv) < 0:
+        views, queues, runnings, kv, loads = zip(*rows, strict=True)
+        if min(kv) < 0:
             # What an engine says of its queue and what we have sent to another are no numbers of one kind.
-            own = tuple([view.own_requests for view in candidates])
-            return board._replace(queues=own, runnings=own, loads=own)
-        return board
+            own = tuple([view.own_requests for view in views])
+            return Board(views, own, own, kv, own)
+        return Board(views, queues, runnings, kv, loads)
 
     def _add(self, view: EndpointView) -> _Row:
         row = _row(view)
@@ -85,7 +88,7 @@ def _row(view: EndpointView) -> _Row:
     _, own, _, foreign, knowledge, (_, was_running, kv), _, sent, _, _ = view
     load = own + foreign
     # Comparisons with NaN are false, so a sample that is no number is not believed.
-    if knowledge is Knowledge.FRESH and was_running >= 0 and kv >= 0:
+    if knowledge is _FRESH and was_running >= 0 and kv >= 0:
         hidden = min(sent, own)
         return (view, max(hidden, load - was_running), min(load, was_running + hidden), min(kv, 1.0), load)
     return (view, own, own, KV_UNKNOWN, load)

@@ -180,7 +180,8 @@ def caps_come_before_the_pass(patch: pytest.MonkeyPatch) -> None:
 
     def early(self: Controller, event: Arrived, actions: list[Any]) -> None:
         arrived(self, event, actions)
-        self._settle_in(event, actions)
+        if event.request_id in self._waiting.items:
+            self._settle_in(self._waiting.items[event.request_id], event, actions)
 
     patch.setattr(Controller, "_arrived", early)
 
