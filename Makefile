@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 UV     ?= uv
 
-.PHONY: help demo test lint format bench fairness protos manifests venv lock clean
+.PHONY: help demo test fuzz lint format bench fairness protos manifests venv lock clean
 
 help:            ## this list
 	@grep -E '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/ \t/' | sort
@@ -16,6 +16,9 @@ demo: $(VENV)/.demo   ## everything on this machine: Envoy, simulated model serv
 
 test: $(VENV)/.dev    ## the whole test suite
 	@$(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile $(ARGS)
+
+fuzz: $(VENV)/.dev    ## the wire engine against whatever peers may send, a minute for each target (x86-64)
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 
 lint: $(VENV)/.dev    ## ruff, mypy strict, import contracts
 	@$(BIN)/ruff check .

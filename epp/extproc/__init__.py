@@ -2,12 +2,13 @@
 
 From the inside out:
 
-- `conversation` is the protocol, a state machine over messages that does no I/O. `request` and `response` are its
-  two halves; `headers`, `metadata`, `modes`, `parsers`, `body`, `envelope`, `usage` and `refusals` are what they read
-  and say.
+- `conversation` is the protocol, a state machine over messages that does no I/O; `phases` is its table, `actions` what
+  it wants of the picker. `request` and `response` are its two halves; `headers`, `metadata`, `modes`, `parsers`,
+  `body`, `envelope`, `usage` and `refusals` are what they read and say, `sharing` keeps what they say alike once.
 - `exchange` ties one conversation to the picker, through the protocols in `ingress`.
-- `server` moves messages between exchanges and gRPC, `tls` gives it a certificate, `health` answers probes, and
-  `polling` says how grpc waits for the network.
+- `http2` is HTTP/2 and gRPC without I/O, for a server.
+- `transports` move messages between exchanges and gateways: over `http2`, or with gRPC's own server. `tls` gives them a
+  certificate, `listen` a port, `health` answers probes, and `polling` says how grpc waits for the network.
 
-Nothing below `server` knows about gRPC, so another transport can drive the same exchanges.
+Nothing below `transports` knows which of them drives it.
 """

@@ -11,8 +11,9 @@ cut; the others stay the objects that came.
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Final, NamedTuple
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,7 @@ _SMALL_BYTES: Final = 4096
 """Below this, copying two chunks into one is cheaper than holding both."""
 
 
-class Piece(NamedTuple):
+class Piece(msgspec.Struct, frozen=True):
     """What goes out in one message."""
 
     body: bytes
@@ -53,7 +54,8 @@ class PassingBody:
     __slots__ = ("_chunks", "_end_due", "_largest", "held_bytes")
 
     def __init__(self) -> None:
-        self._chunks: deque[bytes] = deque()
+        # A list, because an empty deque takes more memory than most bodies: thousands of them are held.
+        self._chunks: list[bytes] = []
         self._end_due = False
         self._largest = USUAL_PIECE_BYTES
         self.held_bytes = 0
@@ -65,8 +67,13 @@ class PassingBody:
 
     def add(self, chunk: bytes) -> None:
         """Take in what one message brought."""
-        self._largest = max(self._largest, len(chunk))
-        self._hold(chunk)
+        size = len(chunk)
+        self._largest = max(self._largest, size)
+        if self._chunks or not size:
+            self._hold(chunk)
+        else:
+            self._chunks.append(chunk)
+            self.held_bytes += size
 
     def end(self) -> None:
         """The last chunk has come, and nothing else will mark the end: the last piece has to."""
@@ -78,14 +85,14 @@ class PassingBody:
 
     def replace(self, edits: Sequence[Edit]) -> None:
         """Change parts of what is held. They are in order, and don't touch each other."""
-        chunks, self._chunks = self._chunks, deque()
+        chunks, self._chunks = self._chunks, []
         self.held_bytes = 0
-        due = deque(edits)
+        due = list(reversed(edits))
         chunk_start = kept = 0
         for chunk in chunks:
             chunk_end = chunk_start + len(chunk)
-            while due and due[0].start < chunk_end:
-                edit = due.popleft()
+            while due and due[-1].start < chunk_end:
+                edit = due.pop()
                 self._hold(chunk[kept - chunk_start : edit.start - chunk_start])
                 self._hold(edit.replacement)
                 kept = edit.end
@@ -102,24 +109,24 @@ class PassingBody:
                 return None
             self._end_due = False
             return Piece(b"", end_of_stream=True)
-        body = chunks.popleft()
-        if chunks:
-            body = self._together(body)
+        body = chunks.pop() if len(chunks) == 1 else self._together()
         self.held_bytes -= len(body)
         last = self._end_due and not chunks
         if last:
             self._end_due = False
         return Piece(body, last)
 
-    def _together(self, first: bytes) -> bytes:
-        """A chunk and as many of those behind it as fit in one piece."""
+    def _together(self) -> bytes:
+        """The first chunk, and as many of those behind it as fit in one piece."""
         chunks = self._chunks
-        together = [first]
-        size = len(first)
-        while chunks and size + len(chunks[0]) <= self._largest:
-            size += len(chunks[0])
-            together.append(chunks.popleft())
-        return first if len(together) == 1 else b"".join(together)
+        size = len(chunks[0])
+        count = 1
+        while count < len(chunks) and size + len(chunks[count]) <= self._largest:
+            size += len(chunks[count])
+            count += 1
+        together = chunks[:count]
+        del chunks[:count]
+        return together[0] if count == 1 else b"".join(together)
 
     def _hold(self, chunk: bytes) -> None:
         chunks = self._chunks

@@ -2,20 +2,7 @@
 
 Rules of this file: nothing here waits, reads a clock or knows a transport; whatever a peer sends, nothing here raises.
 
-The phases, and what moves a conversation from one to the next:
-
-    OPENING ---- request_headers ----> RECEIVING or QUEUED
-    OPENING ---- response_* ---------> SETTLED      the gateway answers by itself, we only pass on
-    RECEIVING -- enough of the body -> QUEUED       Submit
-    RECEIVING -- response_* ---------> SETTLED
-    QUEUED ----- dispatched() -------> RUNNING      the header answer, the held body
-    QUEUED ----- refused() ----------> OVER         an ImmediateResponse
-    QUEUED ----- response_* ---------> SETTLED      Cancel: the gateway lost patience and answers by itself
-    RUNNING ---- end of response ----> SETTLED      Ended, once everything has been sent
-    RUNNING ---- evicted() ----------> OVER         an ImmediateResponse; Ended, once that has been sent
-    any -------- can't go on --------> OVER         an ImmediateResponse, Rejected; Cancel or Ended before
-    any -------- reset() ------------> OVER         Cancel, DeliveryFailed or Ended, by what has been seen
-    any -------- half_closed() ------> OVER         only once nothing is owed: a queued request stays queued
+What its phases are, and what moves it from one to the next: see `phases`.
 
 Two promises to the gateway: the answer to the request's headers is the first message it gets, and it gets it at
 dispatch, not before. And one to the picker: exactly one of Cancel, DeliveryFailed and Ended for each Submit, unless
@@ -30,14 +17,16 @@ follows from the messages seen, and where this gateway doesn't show the response
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from epp.core.actions import Reason
 from epp.core.eviction import Begun
+from epp.extproc.actions import Cancel, DeliveryFailed, Ended, FirstByte, Rejected, Submit
 from epp.extproc.headers import account_of
-from epp.extproc.ingress import HeadersPass, Refusal, RequestFacts, ResponseFacts, ResponseOutcome
-from epp.extproc.modes import BodyMode, Modes, read_modes
+from epp.extproc.ingress import HeadersPass, Refusal, ResponseOutcome
+from epp.extproc.metadata import subset_hint
+from epp.extproc.modes import UNDECLARED, BodyMode, Modes, read_modes
+from epp.extproc.phases import Delivery, Phase
 from epp.extproc.refusals import refusal_message
 from epp.extproc.request import ConversationSettings, Progress, RequestHalf, Unacceptable
 from epp.extproc.response import ResponseHalf
@@ -45,73 +34,21 @@ from epp.extproc.response import ResponseHalf
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from epp.extproc.actions import Action
     from epp.extproc.ingress import Explanation
     from epp.extproc.wire import ext_proc_pb2 as wire
 
-
-class Submit(NamedTuple):
-    """Queue the request."""
-
-    facts: RequestFacts
-
-
-class Cancel(NamedTuple):
-    """The queued request is gone."""
-
-
-class DeliveryFailed(NamedTuple):
-    """The request was dispatched, and the gateway didn't get to know."""
-
-
-class FirstByte(NamedTuple):
-    """The dispatched request's response has begun."""
-
-
-class Ended(NamedTuple):
-    """The dispatched request has ended."""
-
-    response: ResponseFacts
-
-
-class Rejected(NamedTuple):
-    """The conversation refused the request by itself."""
-
-    facts: RequestFacts | None
-    refusal: Refusal
-
-
-Action = Submit | Cancel | DeliveryFailed | FirstByte | Ended | Rejected
-"""What a conversation wants of the picker, in order."""
 
 _NOTHING: Final[tuple[Action, ...]] = ()
 _FIRST_BYTE: Final = (FirstByte(),)
 
 
-class Phase(Enum):
-    """Where a conversation is."""
-
-    OPENING = "opening"
-    RECEIVING = "receiving"
-    """The request is coming in, and too little of it is known."""
-    QUEUED = "queued"
-    RUNNING = "running"
-    """An endpoint has it, and the picker counts on hearing its end."""
-    SETTLED = "settled"
-    """The picker has heard the end; messages are still passed on."""
-    OVER = "over"
-    """Whatever comes now is ignored."""
-
-
-class _Delivery(Enum):
-    """How far the answer to the request's headers got."""
-
-    DUE = "due"
-    HANDED_OUT = "handed out"
-    WRITTEN = "written"
-
-
-_WRITTEN: Final = _Delivery.WRITTEN
-"""An enum's member is looked up for every streamed chunk otherwise."""
+# Looked up once: a member of an enum costs as much as a call, and these are asked for with every streamed token.
+_OPENING, _RECEIVING, _QUEUED = Phase.OPENING, Phase.RECEIVING, Phase.QUEUED
+_RUNNING, _SETTLED, _OVER = Phase.RUNNING, Phase.SETTLED, Phase.OVER
+_DUE, _HANDED_OUT, _WRITTEN = Delivery.DUE, Delivery.HANDED_OUT, Delivery.WRITTEN
+_READY = Progress.READY
+_UNSEEN = BodyMode.UNSEEN
 
 
 class Conversation:
@@ -126,6 +63,7 @@ class Conversation:
         "_request",
         "_response",
         "_settings",
+        "is_to_settle",
         "phase",
     )
 
@@ -137,33 +75,61 @@ class Conversation:
         self._last_word: bytes | None = None
         self._parting: Sequence[Action] = _NOTHING
         """What the picker hears of an evicted request, once the gateway has been told."""
-        self._delivery = _Delivery.DUE
+        self._delivery = _DUE
         self._half_closed = False
-        self.phase = Phase.OPENING
+        self.is_to_settle = False
+        """Once everything has been sent, `settle` has something to do."""
+        self.phase = _OPENING
 
     # ------------------------------------------------------------------------ from the gateway
 
     def receive(self, message: wire.ProcessingRequest, now: float) -> Sequence[Action]:
         """The next message of the gateway."""
-        if self.phase is Phase.OVER:
+        if self.phase is _OVER:
             return _NOTHING
         try:
             return _HANDLERS[message.WhichOneof("request")](self, message, now)
         except Unacceptable as problem:
             return self._give_up(problem.reason, problem.message, now)
 
+    def request_body(self, chunk: bytes, *, end_of_stream: bool, now: float) -> Sequence[Action]:
+        """The next message of the gateway, one that is a piece of the request's body and nothing more."""
+        if self.phase is _OVER:
+            return _NOTHING
+        try:
+            return self._take_request_body(chunk, end_of_stream=end_of_stream)
+        except Unacceptable as problem:
+            return self._give_up(problem.reason, problem.message, now)
+
+    def response_body(self, chunk: bytes, *, end_of_stream: bool, now: float) -> Sequence[Action]:
+        """The next message of the gateway, one that is a piece of the response's body and nothing more.
+
+        Called for every streamed token.
+        """
+        if self.phase is _OVER:
+            return _NOTHING
+        actions = _NOTHING if self._response is not None else self._stand_aside(UNDECLARED)
+        response = self._response
+        assert response is not None
+        try:
+            is_first = response.take_body(chunk, end_of_stream=end_of_stream, now=now)
+        except Unacceptable as problem:
+            return self._give_up(problem.reason, problem.message, now)
+        if end_of_stream:
+            self.is_to_settle = True
+        return _FIRST_BYTE if is_first and self.phase is _RUNNING else actions
+
     def unreadable(self, now: float) -> Sequence[Action]:
         """Something came that is no message of the protocol."""
-        if self.phase is Phase.OVER:
+        if self.phase is _OVER:
             return _NOTHING
         return self._give_up(Reason.MALFORMED, "The gateway sent something that is no ext_proc message.", now)
 
-    def half_closed(self) -> Sequence[Action]:
+    def half_closed(self) -> None:
         """The gateway will send nothing more. It may well still wait for answers."""
-        self._half_closed = True
-        if self.phase is Phase.OPENING or self.phase is Phase.RECEIVING:
+        self._half_closed = self.is_to_settle = True
+        if self.phase is _OPENING or self.phase is _RECEIVING:
             self._leave()
-        return _NOTHING
 
     def reset(self, now: float) -> Sequence[Action]:
         """The stream is gone, both ways."""
@@ -183,7 +149,7 @@ class Conversation:
         headers: HeadersPass = HeadersPass.AT_ONCE,
     ) -> bool:
         """The queued request goes to the endpoint `address`. Whether that was still waited for."""
-        if self.phase is not Phase.QUEUED:
+        if self.phase is not _QUEUED:
             return False
         assert self._request is not None
         assert self._modes is not None
@@ -194,12 +160,13 @@ class Conversation:
             headers=headers,
             conformance=self._settings.conformance,
         )
-        self.phase = Phase.RUNNING
+        self.phase = _RUNNING
+        self.is_to_settle = self._half_closed
         return True
 
     def refused(self, refusal: Refusal) -> bool:
         """The queued request gets an answer instead. Whether that was still waited for."""
-        if self.phase is not Phase.QUEUED:
+        if self.phase is not _QUEUED:
             return False
         self._leave()
         self._last_word = refusal_message(refusal).SerializeToString()
@@ -208,16 +175,17 @@ class Conversation:
     def evicted(self, refusal: Refusal, begun: Begun, now: float) -> bool:
         """The running request is to end. Whether there was anything left to end, and `begun` allows it."""
         response = self._response
-        if self.phase is not Phase.RUNNING or response is None or response.complete:
+        if self.phase is not _RUNNING or response is None or response.complete:
             return False
         if response.has_passed and begun is Begun.SPARED:
             return False
         # One whose answer is on its way to the gateway may have reached the endpoint: only the end says that it left.
-        if self._delivery is _Delivery.DUE:
+        if self._delivery is _DUE:
             self._parting = (DeliveryFailed(),)
         else:
             self._parting = (self._ended(ResponseOutcome.EVICTED, now),)
         self._leave()
+        self.is_to_settle = True
         self._last_word = refusal_message(refusal).SerializeToString()
         return True
 
@@ -233,7 +201,7 @@ class Conversation:
             last_word, self._last_word = self._last_word, None
             return last_word
         if self._delivery is not _WRITTEN:
-            self._delivery = _Delivery.HANDED_OUT if self._delivery is _Delivery.DUE else _WRITTEN
+            self._delivery = _HANDED_OUT if self._delivery is _DUE else _WRITTEN
         request = self._request
         if request is not None and request.pending:
             message = request.next_message()
@@ -250,15 +218,16 @@ class Conversation:
         )
 
     def settle(self, now: float) -> Sequence[Action]:
-        """To be called when everything has been sent: what can be looked at only now."""
-        if self.phase is Phase.RUNNING:
+        """To be called when everything has been sent, at least if `is_to_settle`: what can be looked at only now."""
+        self.is_to_settle = False
+        if self.phase is _RUNNING:
             if self._half_closed or (self._response is not None and self._response.complete):
                 actions = self._let_go(now)
-                self.phase = Phase.SETTLED
+                self.phase = _SETTLED
                 if self._half_closed:
                     self._leave()
                 return actions
-        elif self.phase is Phase.SETTLED and self._half_closed:
+        elif self.phase is _SETTLED and self._half_closed:
             self._leave()
         elif self._parting:
             return self._let_go(now)
@@ -268,47 +237,46 @@ class Conversation:
 
     def _on_request_headers(self, message: wire.ProcessingRequest, now: float) -> Sequence[Action]:
         del now
-        if self.phase is not Phase.OPENING:
+        if self.phase is not _OPENING:
             raise _out_of_order("request_headers came a second time")
         self._modes = read_modes(message)
         self._request = RequestHalf(self._settings, message, self._modes.request)
-        self.phase = Phase.RECEIVING
+        self.phase = _RECEIVING
         return self._submit(self._request.begin())
 
     def _on_request_body(self, message: wire.ProcessingRequest, now: float) -> Sequence[Action]:
         del now
-        request = self._open_request("request_body")
-        return _NOTHING if request is None else self._submit(request.take_body(message))
+        self._restrict(message)
+        sent = message.request_body
+        return self._take_request_body(sent.body, end_of_stream=sent.end_of_stream)
 
     def _on_request_trailers(self, message: wire.ProcessingRequest, now: float) -> Sequence[Action]:
         del now
+        self._restrict(message)
         request = self._open_request("request_trailers")
-        return _NOTHING if request is None else self._submit(request.take_trailers(message))
+        return _NOTHING if request is None else self._submit(request.take_trailers())
 
     def _on_response_headers(self, message: wire.ProcessingRequest, now: float) -> Sequence[Action]:
-        actions = self._stand_aside(message)
+        actions = _NOTHING if self._response is not None else self._stand_aside(read_modes(message))
         assert self._response is not None
         assert self._modes is not None
         self._response.take_headers(message, now)
+        self.is_to_settle |= self._response.complete
         # Where the body isn't shown there will be no better sign.
-        if self.phase is Phase.RUNNING and self._modes.response is BodyMode.UNSEEN:
+        if self.phase is _RUNNING and self._modes.response is _UNSEEN:
             return _FIRST_BYTE
         return actions
 
     def _on_response_body(self, message: wire.ProcessingRequest, now: float) -> Sequence[Action]:
-        response = self._response
-        if response is not None:
-            is_first = response.take_body(message, now)
-            return _FIRST_BYTE if is_first and self.phase is Phase.RUNNING else _NOTHING
-        actions = self._stand_aside(message)
-        assert self._response is not None
-        self._response.take_body(message, now)
-        return actions
+        actions = _NOTHING if self._response is not None else self._stand_aside(read_modes(message))
+        sent = message.response_body
+        return self.response_body(sent.body, end_of_stream=sent.end_of_stream, now=now) or actions
 
     def _on_response_trailers(self, message: wire.ProcessingRequest, now: float) -> Sequence[Action]:
-        actions = self._stand_aside(message)
+        actions = _NOTHING if self._response is not None else self._stand_aside(read_modes(message))
         assert self._response is not None
         self._response.take_trailers(now)
+        self.is_to_settle = True
         return actions
 
     def _on_nothing(self, message: wire.ProcessingRequest, now: float) -> Sequence[Action]:
@@ -317,26 +285,40 @@ class Conversation:
 
     # --------------------------------------------------------------------------------- helpers
 
+    def _take_request_body(self, chunk: bytes, *, end_of_stream: bool) -> Sequence[Action]:
+        request = self._open_request("request_body")
+        if request is None:
+            return _NOTHING
+        return self._submit(request.take_body(chunk, end_of_stream=end_of_stream))
+
+    def _restrict(self, message: wire.ProcessingRequest) -> None:
+        """Gateways may name the subset in any message of the request: the last one before it is queued counts."""
+        request = self._request
+        if request is not None and (hint := subset_hint(message)) is not None:
+            request.restrict(hint)
+
     def _submit(self, progress: Progress) -> Sequence[Action]:
-        if progress is not Progress.READY:
+        if progress is not _READY:
             return _NOTHING
         assert self._request is not None
-        self.phase = Phase.QUEUED
+        self.phase = _QUEUED
         return (Submit(self._request.facts()),)
 
     def _open_request(self, kind: str) -> RequestHalf | None:
         """The request that a message continues; None if it doesn't matter any more."""
         request = self._request
         if request is None:
-            if self.phase is Phase.SETTLED:
+            if self.phase is _SETTLED:
                 return None
             raise _out_of_order(f"{kind} came before request_headers")
         if request.ended:
             raise _out_of_order(f"{kind} came after the request had ended")
         return request
 
-    def _stand_aside(self, message: wire.ProcessingRequest) -> Sequence[Action]:
+    def _stand_aside(self, modes: Modes) -> Sequence[Action]:
         """Leave a request that we have not answered to the gateway, which answers it by itself.
+
+        `modes` are those that this message tells, should it be the stream's first.
 
         That is a filter before us that refused it, or a timeout while it was queued: its response comes past us
         like any other.
@@ -344,12 +326,12 @@ class Conversation:
         if self._response is not None:
             return _NOTHING
         if self._modes is None:
-            self._modes = read_modes(message)
-        actions: Sequence[Action] = (Cancel(),) if self.phase is Phase.QUEUED else _NOTHING
+            self._modes = modes
+        actions: Sequence[Action] = (Cancel(),) if self.phase is _QUEUED else _NOTHING
         self._request = None
         self._response = ResponseHalf(self._modes.response)
-        self._delivery = _Delivery.WRITTEN
-        self.phase = Phase.SETTLED
+        self._delivery = _WRITTEN
+        self.phase = _SETTLED
         return actions
 
     def _give_up(self, reason: Reason, message: str, now: float) -> Sequence[Action]:
@@ -363,12 +345,12 @@ class Conversation:
 
     def _let_go(self, now: float) -> Sequence[Action]:
         """Tell the picker the end of what it knows of, once; the phase is the caller's business."""
-        if self.phase is Phase.QUEUED:
+        if self.phase is _QUEUED:
             return (Cancel(),)
-        if self.phase is not Phase.RUNNING:
+        if self.phase is not _RUNNING:
             parting, self._parting = self._parting, _NOTHING
             return parting
-        if self._delivery is not _Delivery.WRITTEN:
+        if self._delivery is not _WRITTEN:
             return (DeliveryFailed(),)
         return (self._ended(self._unfinished(), now),)
 
@@ -383,7 +365,7 @@ class Conversation:
         """The outcome of a response whose end has not been seen."""
         assert self._modes is not None
         assert self._response is not None
-        if self._modes.response is BodyMode.UNSEEN:
+        if self._modes.response is _UNSEEN:
             return ResponseOutcome.ENDED
         # A gateway that declares nothing, closes its side and shows no response is one that never shows any.
         if not self._modes.declared and self._half_closed and not self._response.begun:
@@ -392,7 +374,7 @@ class Conversation:
 
     def _leave(self) -> None:
         """Drop everything that is held; nothing is sent after this but a last word."""
-        self.phase = Phase.OVER
+        self.phase = _OVER
         self._request = None
         self._response = None
 

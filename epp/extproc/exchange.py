@@ -9,30 +9,27 @@ tells the transport that there is something to send here.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from google.protobuf.message import DecodeError
 
-from epp.extproc.conversation import (
-    Cancel,
-    Conversation,
-    DeliveryFailed,
-    Ended,
-    FirstByte,
-    Phase,
-    Rejected,
-    Submit,
-)
+from epp.extproc.actions import Cancel, DeliveryFailed, Ended, FirstByte, Rejected, Submit
+from epp.extproc.conversation import Conversation
+from epp.extproc.envelope import REQUEST_BODY_SENT, RESPONSE_BODY_SENT, read_body
 from epp.extproc.ingress import HeadersPass
+from epp.extproc.phases import Phase
 from epp.extproc.wire import ext_proc_pb2 as wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from epp.core.eviction import Begun
-    from epp.extproc.conversation import Action
+    from epp.extproc.actions import Action
     from epp.extproc.ingress import Explanation, Picker, Refusal
     from epp.extproc.request import ConversationSettings
+
+_BODIES_SENT: Final = frozenset({REQUEST_BODY_SENT, RESPONSE_BODY_SENT})
+_OVER: Final = Phase.OVER
 
 
 class Exchange(ABC):
@@ -64,18 +61,26 @@ class Exchange(ABC):
     def receive(self, data: bytes) -> None:
         """The gateway sent a message."""
         now = self._clock()
-        try:
-            message = wire.ProcessingRequest.FromString(data)
-        except DecodeError:
-            actions = self._conversation.unreadable(now)
+        conversation = self._conversation
+        tag = data[:1]
+        body = read_body(tag, data) if tag in _BODIES_SENT else None
+        if body is None:
+            try:
+                message = wire.ProcessingRequest.FromString(data)
+            except DecodeError:
+                actions = conversation.unreadable(now)
+            else:
+                actions = conversation.receive(message, now)
+        elif tag == RESPONSE_BODY_SENT:
+            actions = conversation.response_body(body[0], end_of_stream=body[1], now=now)
         else:
-            actions = self._conversation.receive(message, now)
+            actions = conversation.request_body(body[0], end_of_stream=body[1], now=now)
         if actions:
             self._perform(actions)
 
     def half_closed(self) -> None:
         """The gateway will send nothing more."""
-        self._perform(self._conversation.half_closed())
+        self._conversation.half_closed()
 
     def reset(self) -> None:
         """The stream is gone: nothing can be sent any more. Does nothing when all was said."""
@@ -99,7 +104,7 @@ class Exchange(ABC):
     @property
     def over(self) -> bool:
         """Once everything has been sent, the stream is to be closed."""
-        return self._conversation.phase is Phase.OVER
+        return self._conversation.phase is _OVER
 
     # ------------------------------------------------------------------------ from the picker
 

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import math
 from enum import Enum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from epp.core.durations import parse_go_duration
 from epp.extproc.ingress import DEFAULT_FAIRNESS_ID
+from epp.extproc.sharing import shared
 from epp.extproc.wire import ext_proc_pb2 as wire
 
 if TYPE_CHECKING:
@@ -59,8 +62,15 @@ NOT_TOLD: Final = "fail: the gateway did not say which endpoint served"
 _ACCOUNTS: Final = frozenset({QUEUE_DURATION, PRIORITY, POSITION, BLOCKED_BY, FLOW_REQUEST_ID})
 """What responses tell of the queue. Only we may say that."""
 _CONTROL: Final = frozenset({*OBJECTIVE, *FAIRNESS_ID, *TTL, *SLO, *MODEL_REWRITE, SUBSET, *_ACCOUNTS})
-_REQUEST_HEADERS: Final = _CONTROL | {PATH, REQUEST_ID, CONTENT_LENGTH, CONTENT_TYPE, TEST_SELECTION}
-_RESPONSE_HEADERS: Final = _ACCOUNTS | {STATUS}
+
+
+def _by_name(*names: str) -> dict[str, str]:
+    """Names to look for. Each is mapped to itself, so that one string stands for it in every request."""
+    return {name: name for name in names}
+
+
+_REQUEST_HEADERS: Final = _by_name(*_CONTROL, PATH, REQUEST_ID, CONTENT_LENGTH, CONTENT_TYPE, TEST_SELECTION)
+_RESPONSE_HEADERS: Final = _by_name(*_ACCOUNTS, STATUS)
 
 _LONGEST_OBJECTIVE = 253
 """Kubernetes allows no longer name."""
@@ -86,7 +96,7 @@ class ControlHeaders(Enum):
     KEEP = "keep"
 
 
-class RequestControl(NamedTuple):
+class RequestControl(msgspec.Struct, frozen=True):
     """What a request's headers ask of us."""
 
     request_name: str
@@ -111,21 +121,29 @@ class RequestControl(NamedTuple):
 def read_request(headers: Iterable[wire.HeaderValue]) -> RequestControl:
     """Read a request's headers."""
     values = _read(headers, _REQUEST_HEADERS)
+    pop = values.pop
     invalid: list[str] = []
-    media_type, _, _ = _text(values.pop(CONTENT_TYPE, b"")).partition(";")
-    path, _, _ = _text(values.pop(PATH, b"")).partition("?")
-    request_name = _text(values.pop(REQUEST_ID, b""))
-    content_length = _count(values.pop(CONTENT_LENGTH, b""))
-    test_selection = _text(values.pop(TEST_SELECTION, b""))
+    path, _, _ = _text(pop(PATH, b"")).partition("?")
+    request_name = _text(pop(REQUEST_ID, b""))
+    media_type, _, _ = _text(pop(CONTENT_TYPE, b"")).partition(";")
+    content_length = _count(pop(CONTENT_LENGTH, b""))
+    test_selection = _text(pop(TEST_SELECTION)) if TEST_SELECTION in values else ""
     # What is left steers us, and most requests have one or none of it.
+    objective, fairness_id, ttl_s, slo_s, model_rewrite = "", "", None, None, ""
+    if values:
+        objective = _named(values, OBJECTIVE, _LONGEST_OBJECTIVE, invalid)
+        fairness_id = _named(values, FAIRNESS_ID, _LONGEST_FAIRNESS_ID, invalid)
+        ttl_s = _ttl(values, invalid)
+        slo_s = _slo(values, invalid)
+        model_rewrite = _named(values, MODEL_REWRITE, _LONGEST_MODEL, invalid)
     return RequestControl(
         request_name[:_LONGEST_REQUEST_NAME],
-        _named(values, OBJECTIVE, _LONGEST_OBJECTIVE, invalid) if values else "",
-        (_named(values, FAIRNESS_ID, _LONGEST_FAIRNESS_ID, invalid) if values else "") or DEFAULT_FAIRNESS_ID,
-        _ttl(values, invalid) if values else None,
-        _slo(values, invalid) if values else None,
-        _named(values, MODEL_REWRITE, _LONGEST_MODEL, invalid) if values else "",
-        path,
+        shared(objective),
+        shared(fairness_id) or DEFAULT_FAIRNESS_ID,
+        ttl_s,
+        slo_s,
+        model_rewrite,
+        shared(path),
         media_type.strip().lower(),
         content_length,
         tuple(values),
@@ -169,17 +187,17 @@ def waited_ms(waited_s: float) -> str:
     return str(max(1, math.ceil(waited_s * 1000)))
 
 
-def _read(headers: Iterable[wire.HeaderValue], wanted: frozenset[str]) -> dict[str, bytes]:
+def _read(headers: Iterable[wire.HeaderValue], wanted: Mapping[str, str]) -> dict[str, bytes]:
     values: dict[str, bytes] = {}
     for header in headers:
-        name = header.key.lower()
-        if name in wanted and name not in values:
+        name = wanted.get(header.key.lower())
+        if name is not None and name not in values:
             values[name] = header.raw_value or header.value
     return values
 
 
 def _text(value: bytes) -> str:
-    return value.decode("utf-8", "replace").strip()
+    return value.decode("utf-8", "replace").strip() if value else ""
 
 
 def _named(values: Mapping[str, bytes], names: tuple[str, ...], longest: int, invalid: list[str]) -> str:
@@ -204,7 +222,9 @@ def _named(values: Mapping[str, bytes], names: tuple[str, ...], longest: int, in
 def _ttl(values: Mapping[str, bytes], invalid: list[str]) -> float | None:
     """A Go duration, or whole milliseconds. Nothing at or below 0: that would mean waiting without limit."""
     for name in TTL:
-        text = _text(values.get(name, b""))
+        if name not in values:
+            continue
+        text = _text(values[name])
         if not text:
             continue
         try:
@@ -220,7 +240,9 @@ def _ttl(values: Mapping[str, bytes], invalid: list[str]) -> float | None:
 def _slo(values: Mapping[str, bytes], invalid: list[str]) -> float | None:
     """Whole milliseconds, 0 and more."""
     for name in SLO:
-        text = _text(values.get(name, b""))
+        if name not in values:
+            continue
+        text = _text(values[name])
         if not text:
             continue
         if text.isascii() and text.isdigit() and len(text) < _MOST_DIGITS and int(text) <= _LONGEST_SLO_MS:

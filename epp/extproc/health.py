@@ -4,6 +4,8 @@
 restarted because it isn't ready never gets ready. `readiness`, the ext_proc service's own name, `inference-extension`
 (which upstream's charts probe) and the empty name all mean the same: synced, the leader if there are several, and not
 stopping. Other names are unknown. grpcio ships a servicer for this that lacks `List`, so the few lines are here.
+
+`HealthService` is the answers, and their servicer for gRPC's own server; `transports.checks` serves them natively.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from epp.extproc.listen import SERVICE, bind
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
 LIVENESS: Final = "liveness"
 READINESS_NAMES: Final = ("readiness", SERVICE, "inference-extension", "")
@@ -38,12 +40,26 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # the
     def __init__(self) -> None:
         self._statuses = {LIVENESS: Serving.YES} | dict.fromkeys(READINESS_NAMES, Serving.NO)
         self._changed = asyncio.Event()
+        self.watchers: set[Callable[[], None]] = set()
+        """Called after each change."""
+
+    def response(self, name: str) -> health_pb2.HealthCheckResponse:
+        """The status of one service, now; SERVICE_UNKNOWN if there is no such service."""
+        return _response(self._statuses.get(name))
+
+    def listed(self) -> health_pb2.HealthListResponse:
+        """The status of every service, now."""
+        return health_pb2.HealthListResponse(
+            statuses={name: _response(serving) for name, serving in self._statuses.items()}
+        )
 
     def set_ready(self, serving: Serving) -> None:
         """Whether requests should come here."""
         self._statuses |= dict.fromkeys(READINESS_NAMES, serving)
         self._changed.set()
         self._changed = asyncio.Event()
+        for changed in tuple(self.watchers):
+            changed()
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """Answer on this server, which has not been started."""
@@ -55,19 +71,16 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # the
         self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext[object, object]
     ) -> health_pb2.HealthCheckResponse:
         """The status of one service, now."""
-        serving = self._statuses.get(request.service)
-        if serving is None:
+        if request.service not in self._statuses:
             await context.abort(grpc.StatusCode.NOT_FOUND, f"unknown service {request.service!r}")
-        return _response(serving)
+        return self.response(request.service)
 
     async def List(  # noqa: N802
         self, request: health_pb2.HealthListRequest, context: grpc.aio.ServicerContext[object, object]
     ) -> health_pb2.HealthListResponse:
         """The status of every service, now."""
         del request, context
-        return health_pb2.HealthListResponse(
-            statuses={name: _response(serving) for name, serving in self._statuses.items()}
-        )
+        return self.listed()
 
     async def Watch(  # noqa: N802
         self, request: health_pb2.HealthCheckRequest, context: grpc.aio.ServicerContext[object, object]
@@ -77,7 +90,7 @@ class HealthService(health_pb2_grpc.HealthServicer):  # type: ignore[misc] # the
         told = None
         while True:
             changed = self._changed
-            response = _response(self._statuses.get(request.service))
+            response = self.response(request.service)
             if response != told:
                 told = response
                 yield response

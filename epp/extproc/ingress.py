@@ -10,6 +10,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
+import msgspec
+
 if TYPE_CHECKING:
     from epp.core.actions import Reason
     from epp.core.eligibility import Eligibility
@@ -19,7 +21,7 @@ DEFAULT_FAIRNESS_ID = "default-flow"
 """The flow of requests that name none."""
 
 
-class RequestFacts(NamedTuple):
+class RequestFacts(msgspec.Struct, frozen=True):
     """What the conversation learnt of a request."""
 
     request_name: str
@@ -91,7 +93,7 @@ class ResponseOutcome(Enum):
     """The picker wanted it to end."""
 
 
-class ResponseFacts(NamedTuple):
+class ResponseFacts(msgspec.Struct, frozen=True):
     """What the conversation learnt of the response, at the end."""
 
     outcome: ResponseOutcome

@@ -7,6 +7,7 @@ ways, which is what the endpoint picker protocol asks for.
 from __future__ import annotations
 
 from enum import Enum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from epp.extproc.wire import ext_proc_pb2 as wire
@@ -33,23 +34,30 @@ class Modes(NamedTuple):
     """The gateway said so itself."""
 
 
-_MODES: Final = {
+_MODES: Final[dict[int, BodyMode]] = {
     wire.NONE: BodyMode.UNSEEN,
     wire.STREAMED: BodyMode.COPIES,
     wire.BUFFERED: BodyMode.COPIES,
     wire.BUFFERED_PARTIAL: BodyMode.COPIES,
 }
 """Any other is full duplex."""
-_UNDECLARED: Final = Modes(BodyMode.DUPLEX, BodyMode.DUPLEX, declared=False)
+UNDECLARED: Final = Modes(BodyMode.DUPLEX, BodyMode.DUPLEX, declared=False)
+"""Of a gateway whose first message says nothing of it."""
+_PAIRS_REMEMBERED: Final = 64
 
 
 def read_modes(first: wire.ProcessingRequest) -> Modes:
     """The modes that a stream's first message tells."""
     if not first.HasField("protocol_config"):
-        return _UNDECLARED
+        return UNDECLARED
     configuration = first.protocol_config
+    return _declared(configuration.request_body_mode, configuration.response_body_mode)
+
+
+@lru_cache(_PAIRS_REMEMBERED)
+def _declared(request_mode: int, response_mode: int) -> Modes:
     return Modes(
-        _MODES.get(configuration.request_body_mode, BodyMode.DUPLEX),
-        _MODES.get(configuration.response_body_mode, BodyMode.DUPLEX),
+        _MODES.get(request_mode, BodyMode.DUPLEX),
+        _MODES.get(response_mode, BodyMode.DUPLEX),
         declared=True,
     )

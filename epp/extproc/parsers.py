@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 import msgspec
 from msgspec import Raw
 
+from epp.extproc.sharing import shared
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -44,7 +46,7 @@ class BodyNeed(Enum):
     WHOLE = "whole"
 
 
-class ParsedRequest(NamedTuple):
+class ParsedRequest(msgspec.Struct, frozen=True):
     """What a body said."""
 
     model: str = ""
@@ -168,19 +170,17 @@ _STRING_DECODER: Final = msgspec.json.Decoder(str)
 _NUMBER_DECODER: Final = msgspec.json.Decoder(int)
 
 
-class _Form(Enum):
-    """What a required field has to look like, as the beginning of its JSON."""
-
-    LIST = re.compile(rb"\[\s*[^\]\s]")
-    LIST_OR_STRING = re.compile(rb'\[\s*[^\]\s]|"[^"]')
-    ANYTHING = re.compile(rb"(?!null$).", re.DOTALL)
+# What a required field has to look like, as the beginning of its JSON.
+_LIST: Final = re.compile(rb"\[\s*[^\]\s]")
+_LIST_OR_STRING: Final = re.compile(rb'\[\s*[^\]\s]|"[^"]')
+_ANYTHING: Final = re.compile(rb"(?!null$).", re.DOTALL)
 
 
 class _Call(NamedTuple):
     """One call of the API: what it can't do without, where it caps its output, and how often it wants that."""
 
     required: str
-    required_form: _Form
+    required_form: re.Pattern[bytes]
     complaint: str
     caps: tuple[str, ...] = ()
     """Of each choice; the smallest holds."""
@@ -191,14 +191,14 @@ class _Call(NamedTuple):
 
 _CHAT: Final = _Call(
     "messages",
-    _Form.LIST,
+    _LIST,
     "invalid chat completions request: must have valid messages field",
     ("max_completion_tokens", "max_tokens"),
     ("n", "best_of"),
 )
 _COMPLETIONS: Final = _Call(
     "prompt",
-    _Form.LIST_OR_STRING,
+    _LIST_OR_STRING,
     "invalid completions request: must have prompt field",
     ("max_completion_tokens", "max_tokens"),
     ("n", "best_of"),
@@ -208,21 +208,21 @@ _CALLS: Final = {
     "chat/completions/render": _CHAT,
     "completions": _COMPLETIONS,
     "completions/render": _COMPLETIONS,
-    "embeddings": _Call("input", _Form.LIST_OR_STRING, "invalid embeddings request: must have input field"),
+    "embeddings": _Call("input", _LIST_OR_STRING, "invalid embeddings request: must have input field"),
     "responses": _Call(
         "input",
-        _Form.ANYTHING,
+        _ANYTHING,
         "invalid responses request: must have input field",
         ("max_output_tokens",),
     ),
     "conversations": _Call(
         "items",
-        _Form.LIST,
+        _LIST,
         "invalid conversations request: must have items field",
         model_needed=False,  # the API's conversations have none
     ),
     "images/generations": _Call(
-        "prompt", _Form.LIST_OR_STRING, "invalid images generations request: must have prompt field"
+        "prompt", _LIST_OR_STRING, "invalid images generations request: must have prompt field"
     ),
 }
 """By the end of the path."""
@@ -245,14 +245,14 @@ def _is_json(content_type: str) -> bool:
     return content_type in {"", "application/json"} or content_type.endswith("+json")
 
 
-def _filled(raw: Raw, form: _Form) -> bool:
+def _filled(raw: Raw, form: re.Pattern[bytes]) -> bool:
     # A view, because the messages of a request can be most of its bytes.
-    return form.value.match(memoryview(raw)) is not None
+    return form.match(memoryview(raw)) is not None
 
 
 def _string(raw: Raw) -> str:
     try:
-        return _STRING_DECODER.decode(raw)
+        return shared(_STRING_DECODER.decode(raw))
     except ValueError:
         return ""
 

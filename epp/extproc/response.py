@@ -43,6 +43,11 @@ _BODY_SEEN: Final = wire.ProcessingResponse(
     response_body=wire.BodyResponse(response=wire.CommonResponse())
 ).SerializeToString()
 _TRAILERS_SEEN: Final = wire.ProcessingResponse(response_trailers=wire.TrailersResponse()).SerializeToString()
+# Looked up once: a member of an enum costs as much as a call, and these are asked for with every streamed token.
+_DUPLEX: Final = BodyMode.DUPLEX
+_CONFORMANCE_ON: Final = Conformance.ON
+_WITH_BODY: Final = HeadersPass.WITH_BODY
+_COMPLETED: Final = ResponseOutcome.COMPLETED
 _EMPTY_PIECE: Final = Piece(b"", end_of_stream=False)
 
 
@@ -86,7 +91,7 @@ class ResponseHalf:
         self._conformance = conformance
         self._account = account
         # Elsewhere no body comes before the headers have been answered.
-        self._holds = mode is BodyMode.DUPLEX and headers is HeadersPass.WITH_BODY
+        self._holds = mode is _DUPLEX and headers is _WITH_BODY
         self._held = False
         """The answer to the headers waits for what follows them."""
         self._headers: bytes | None = None
@@ -115,13 +120,13 @@ class ResponseHalf:
         self._status, claimed = read_response(sent.headers.headers)
         account = self._account
         self._headers = _HEADERS_SEEN
-        if account or claimed or self._conformance is Conformance.ON:
+        if account or claimed or self._conformance is _CONFORMANCE_ON:
             answer = wire.ProcessingResponse()
             mutation = answer.response_headers.response.header_mutation
             for name, value in account.items():
                 set_header(mutation, name, value)
             mutation.remove_headers.extend(name for name in claimed if name not in account)
-            if self._conformance is Conformance.ON:
+            if self._conformance is _CONFORMANCE_ON:
                 set_header(mutation, TEST_SERVED, served_endpoint(message) or NOT_TOLD)
             self._headers = answer.SerializeToString()
         self._held = self._holds
@@ -129,8 +134,8 @@ class ResponseHalf:
         if sent.end_of_stream:
             self._end(now)
 
-    def take_body(self, message: wire.ProcessingRequest, now: float) -> bool:
-        """Pass a message of the body on, and keep the tail. Called for every streamed token: nothing else.
+    def take_body(self, chunk: bytes, *, end_of_stream: bool, now: float) -> bool:
+        """Pass a piece of the body on, and keep the tail. Called for every streamed token: nothing else.
 
         Whether it brought the body's first byte.
         """
@@ -138,14 +143,11 @@ class ResponseHalf:
             raise _out_of_order("response_body came after the response had ended")
         self.begun = self.pending = True
         self._held = False
-        sent = message.response_body
-        chunk = sent.body
-        is_end = sent.end_of_stream
-        if self._mode is not BodyMode.DUPLEX:
+        if self._mode is not _DUPLEX:
             self._owed += 1
         elif chunk:
             self._body.add(chunk)
-        elif not is_end:
+        elif not end_of_stream:
             self._empty_owed = True
         is_first = False
         if chunk:
@@ -154,8 +156,8 @@ class ResponseHalf:
                 is_first = True
             self._body_bytes += len(chunk)
             self._tail.add(chunk)
-        if is_end:
-            if self._mode is BodyMode.DUPLEX:
+        if end_of_stream:
+            if self._mode is _DUPLEX:
                 self._body.end()
             self._end(now)
         return is_first
@@ -177,6 +179,7 @@ class ResponseHalf:
             piece = _EMPTY_PIECE
         if piece is not None:
             self._empty_owed = False
+            self.pending = self._body.held_bytes > 0 or self._trailers_owed
             return body_answer(RESPONSE_BODY, piece.body, end_of_stream=piece.end_of_stream)
         if self._owed:
             self._owed -= 1
@@ -201,7 +204,7 @@ class ResponseHalf:
         """The response in a few numbers, and its outcome: completed, or `otherwise`."""
         usage = self._tail.usage()
         return ResponseFacts(
-            outcome=ResponseOutcome.COMPLETED if self.complete else otherwise,
+            outcome=_COMPLETED if self.complete else otherwise,
             status=self._status,
             request_bytes=request_bytes,
             response_bytes=self._body_bytes,

@@ -2,17 +2,20 @@
 
 Gateways that call a picker over TLS do not verify it unless told to, so the default is a certificate of our own making
 that lasts as long as the process. A folder with `tls.crt` and `tls.key`, which is how Kubernetes mounts a secret,
-replaces it; with `CertificateReload.ON` a renewed certificate is used from the next connection on.
+replaces it. Whoever can reach the port is served, unless there is a file with the authorities that sign the
+certificates of clients. With `CertificateReload.ON` renewed files of either kind are used from the next connection on.
+
+Both transports show what `Certificates` holds; `transports.credentials` and `transports.certificates` say how.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import grpc
 import structlog
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -36,6 +39,10 @@ class CertificateError(Exception):
     """A certificate can't be used; the message says which file, and why."""
 
 
+class ClientCaError(CertificateError):
+    """The same, of the file against which clients are checked."""
+
+
 class CertificateReload(Enum):
     """Whether a certificate that changes on disk is taken up."""
 
@@ -48,6 +55,24 @@ class KeyPair(NamedTuple):
 
     certificate: bytes
     key: bytes
+
+
+class Material(NamedTuple):
+    """All that a handshake needs."""
+
+    pair: KeyPair
+    client_ca: bytes | None
+    """Whoever connects needs a certificate signed by one of these; None: nobody needs any."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """Where it comes from."""
+
+    folder: Path | None = None
+    """None: a certificate is made on the spot."""
+    reload: CertificateReload = CertificateReload.OFF
+    client_ca: Path | None = None
 
 
 def self_signed(hosts: Sequence[str] = ("localhost", "127.0.0.1", "::1")) -> KeyPair:
@@ -78,9 +103,72 @@ def self_signed(hosts: Sequence[str] = ("localhost", "127.0.0.1", "::1")) -> Key
     )
 
 
-def load(folder: Path) -> KeyPair:
-    """The certificate and key in `folder`, checked to belong together. Raises CertificateError."""
-    pair = KeyPair(_read(folder / CERTIFICATE_FILE), _read(folder / KEY_FILE))
+class Certificates:
+    """What to show the next peer, and what to ask of it."""
+
+    def __init__(self, settings: TlsSettings) -> None:
+        """Raises CertificateError."""
+        self._settings = settings
+        self._complaint = ""
+        self._read = _read_files(settings)
+        self.material = _checked(settings, self._read, self_signed() if settings.folder is None else None)
+
+    def renewed(self) -> Material | None:
+        """What has come since it was last asked for; None if all is as before. Asked once for each connection."""
+        if self._settings.reload is CertificateReload.OFF:
+            return None
+        try:
+            read = _read_files(self._settings)
+            if read == self._read:
+                self._complaint = ""
+                return None
+            material = _checked(self._settings, read, self.material.pair)
+        except CertificateError as error:
+            # In the middle of a renewal the files don't match for a moment: what was good stays good.
+            if str(error) != self._complaint:
+                self._complaint = str(error)
+                _log.warning("certificate not reloaded", reason=self._complaint)
+            return None
+        self._complaint = ""
+        self._read = read
+        if material == self.material:
+            return None
+        self.material = material
+        _log.info("certificate reloaded", folder=str(self._settings.folder or self._settings.client_ca))
+        return material
+
+
+class _Files(NamedTuple):
+    """What is on disk, unchecked."""
+
+    pair: KeyPair | None
+    client_ca: bytes | None
+
+
+def _read_files(settings: TlsSettings) -> _Files:
+    folder, client_ca = settings.folder, settings.client_ca
+    return _Files(
+        None if folder is None else KeyPair(_read(folder / CERTIFICATE_FILE), _read(folder / KEY_FILE)),
+        None if client_ca is None else _read(client_ca, ClientCaError),
+    )
+
+
+def _checked(settings: TlsSettings, files: _Files, otherwise: KeyPair | None) -> Material:
+    """The files as material, with the pair `otherwise` where they hold none."""
+    if settings.folder is not None and files.pair is not None:
+        _check_pair(settings.folder, files.pair)
+    if settings.client_ca is not None and files.client_ca is not None:
+        try:
+            x509.load_pem_x509_certificates(files.client_ca)
+        except ValueError as error:
+            raise ClientCaError(f"{settings.client_ca}: no PEM certificate: {error}") from None
+    pair = files.pair or otherwise
+    assert pair is not None
+    return Material(pair, files.client_ca)
+
+
+def _check_pair(folder: Path, pair: KeyPair) -> None:
+    """Whether the two can be read and belong together."""
     try:
         certificate = x509.load_pem_x509_certificates(pair.certificate)[0]
     except ValueError as error:
@@ -94,48 +182,6 @@ def load(folder: Path) -> KeyPair:
         raise CertificateError(
             f"{folder / KEY_FILE}: is not the key of the certificate in {folder / CERTIFICATE_FILE}"
         )
-    return pair
-
-
-def server_credentials(
-    folder: Path | None = None, *, reload: CertificateReload = CertificateReload.OFF
-) -> grpc.ServerCredentials:
-    """Credentials with the certificate in `folder`, or with a self-signed one. Raises CertificateError."""
-    pair = self_signed() if folder is None else load(folder)
-    if folder is None or reload is CertificateReload.OFF:
-        return grpc.ssl_server_credentials([(pair.key, pair.certificate)])
-    return grpc.dynamic_ssl_server_credentials(
-        _configuration(pair), _Reloader(folder, pair), require_client_authentication=False
-    )
-
-
-class _Reloader:
-    """Asked by grpc at every handshake, on a thread of its own: what to use now, or None for as before."""
-
-    def __init__(self, folder: Path, pair: KeyPair) -> None:
-        self._folder = folder
-        self._pair = pair
-        self._complaint = ""
-
-    def __call__(self) -> grpc.ServerCertificateConfiguration | None:
-        try:
-            pair = load(self._folder)
-        except CertificateError as error:
-            # In the middle of a renewal the two files don't match for a moment: the old pair stays good.
-            if str(error) != self._complaint:
-                self._complaint = str(error)
-                _log.warning("certificate not reloaded", reason=self._complaint)
-            return None
-        self._complaint = ""
-        if pair == self._pair:
-            return None
-        self._pair = pair
-        _log.info("certificate reloaded", folder=str(self._folder))
-        return _configuration(pair)
-
-
-def _configuration(pair: KeyPair) -> grpc.ServerCertificateConfiguration:
-    return grpc.ssl_server_certificate_configuration([(pair.key, pair.certificate)])
 
 
 def _general_name(host: str) -> x509.GeneralName:
@@ -145,8 +191,8 @@ def _general_name(host: str) -> x509.GeneralName:
         return x509.DNSName(host)
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, error_class: type[CertificateError] = CertificateError) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise CertificateError(f"{path}: cannot be read: {error.strerror}") from None
+        raise error_class(f"{path}: cannot be read: {error.strerror}") from None

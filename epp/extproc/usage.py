@@ -1,6 +1,6 @@
 """How many tokens a response says it took, found in the last bytes of its body.
 
-The body passes through; only its tail is kept, by reference and bounded. That is enough, because engines write
+The body passes through; only its tail is kept, and bounded. That is enough, because engines write
 `usage` last, in a JSON document as well as in a stream of events, where it may come with every event: the last one
 seen counts, once. Nothing is parsed until the response has ended. A usage that was cut off, compressed, or pushed out
 of the tail by something longer is not found, which is an answer too.
@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections import deque
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+import msgspec
 
 TAIL_BYTES: Final = 8192
-"""How much of a body's end is kept."""
+"""How much of a body's end is searched."""
 
+_SLACK_BYTES: Final = 2048
+"""How much more is kept before what is too long ago is cut off, so that this isn't done for every chunk."""
 _WORD: Final = b'"usage"'
 _OBJECT_FOLLOWS = re.compile(rb"(?:(\s*:\s*)|[\s:dat]*)\{")
 """Either just what stands between the key and its object, or whatever may stand there while an event's lines are not
@@ -27,7 +30,7 @@ _MOST_TOKENS = 2**53
 """More is no count of anything."""
 
 
-class Usage(NamedTuple):
+class Usage(msgspec.Struct, frozen=True):
     """Tokens as the engine counted them; None where it didn't say."""
 
     input_tokens: int | None = None
@@ -41,30 +44,24 @@ NO_USAGE: Final = Usage()
 class BodyTail:
     """The last bytes of a body that is passing through."""
 
-    __slots__ = ("_chunks", "_size")
+    __slots__ = ("_kept",)
 
     def __init__(self) -> None:
-        self._chunks: deque[bytes] = deque()
-        self._size = 0
+        self._kept = bytearray()
 
     def add(self, chunk: bytes) -> None:
         """Remember what has just passed, and forget what is too long ago."""
-        size = len(chunk)
-        if not size:
+        kept = self._kept
+        if len(chunk) > TAIL_BYTES:
+            kept[:] = chunk[-TAIL_BYTES:]
             return
-        if size > TAIL_BYTES:
-            chunk = chunk[-TAIL_BYTES:]
-            size = TAIL_BYTES
-        chunks = self._chunks
-        chunks.append(chunk)
-        total = self._size + size
-        while total - len(chunks[0]) >= TAIL_BYTES:
-            total -= len(chunks.popleft())
-        self._size = total
+        kept += chunk
+        if len(kept) > TAIL_BYTES + _SLACK_BYTES:
+            del kept[:-TAIL_BYTES]
 
     def usage(self) -> Usage:
         """The last usage in what is left."""
-        return find_usage(b"".join(self._chunks))
+        return find_usage(bytes(self._kept[-TAIL_BYTES:]))
 
 
 def find_usage(tail: bytes) -> Usage:

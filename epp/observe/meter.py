@@ -28,6 +28,7 @@ class _Stage(Enum):
 
 # Looked up once: an enum's members and values cost as much as counting does.
 _QUEUED, _RUNNING, _OVER = _Stage.QUEUED, _Stage.RUNNING, _Stage.OVER
+_ABORTED, _COMPLETED = ResponseEnd.ABORTED, ResponseEnd.COMPLETED
 _DISPATCHED = Outcome.DISPATCHED.value
 _CANCELLED = Outcome.EVICTED_CONTEXT_CANCELLED.value
 _CANCELLED_CODE = ErrorCode.SERVICE_UNAVAILABLE.value
@@ -161,10 +162,10 @@ class RequestMeter:
         series.tally.tokens += (input_tokens or 0) + (output_tokens or 0)
         if status is not None and status >= _FIRST_ERROR_STATUS:
             series.failed(_MODEL_SERVER_ERROR)
-        if end is ResponseEnd.ABORTED:
+        if end is _ABORTED:
             return
         series.duration_s.observe(duration_s)
-        if end is ResponseEnd.COMPLETED:
+        if end is _COMPLETED:
             series.response_bytes.observe(response_bytes)
         if ttft_s is not None:
             (series.ttft_streaming_s if streaming else series.ttft_s).observe(ttft_s)

@@ -25,6 +25,7 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from epp.observe import flowcontrol, pool
 from epp.observe.accounts import read_accounts
 from epp.observe.cluster import read_cluster
+from epp.observe.connections import read_connections
 from epp.observe.exposition import Format, Numbers, Reading, counter, gauge, pieces
 from epp.observe.flowcontrol import CYCLE_BUCKETS, read_flow_control
 from epp.observe.histogram import Distribution
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from epp.core.actions import Reason
     from epp.core.statistics import Statistics
     from epp.observe.cluster import ClusterStatistics
+    from epp.observe.connections import ConnectionFigures
     from epp.observe.recording import EventLogFigures, ShadowFigures
 
 DEFAULT_LABEL_LIMIT = 1000
@@ -103,6 +105,8 @@ class Sources:
     """Failed scrapes of model servers, by kind."""
     cluster: Callable[[], ClusterStatistics | None] = lambda: None
     """What is done with the API server; None without one."""
+    connections: Callable[[], ConnectionFigures | None] = lambda: None
+    """Gateways' connections; None where the transport doesn't count them."""
     event_log: Callable[[], EventLogFigures | None] = lambda: None
     """None without one."""
     shadows: Callable[[], Sequence[ShadowFigures]] = tuple
@@ -133,6 +137,8 @@ class Metrics:
         self._priorities = PriorityNames(label_limit)
         self._book = RequestBook(clock=clock, label_limit=label_limit, priorities=self._priorities)
         self._cycles = Distribution(CYCLE_BUCKETS)
+        self.cycle_ran: Callable[[float], None] = self._cycles.observe
+        """The core has handled one event, in so many seconds."""
         self._ignored_headers: dict[str, int] = {}
         self._unknown_objectives = 0
         self._reloads: dict[str, int] = {}
@@ -175,12 +181,6 @@ class Metrics:
         self._reloads[outcome] = self._reloads.get(outcome, 0) + 1
         self._last_reload = outcome
 
-    def cycle_ran(self, duration_s: float) -> None:
-        """Flow control handled one event."""
-        self._cycles.observe(duration_s)
-
-    # -------------------------------------------------------------------------- the page
-
     def pieces(self, page_format: Format) -> Iterator[bytes]:
         """The page, in pieces of about half a millisecond's work."""
         for piece in pieces(self._readings(), page_format):
@@ -215,6 +215,7 @@ class Metrics:
         yield from read_pool(scrape)
         yield from read_scraping(self._sources.scrape_failures())
         yield from read_cluster(self._sources.cluster())
+        yield from read_connections(self._sources.connections())
         yield from read_accounts(scrape, self._book, label_limit=self._label_limit)
         yield from read_tokens(scrape, self._book.series)
         yield from read_event_log(self._sources.event_log())

@@ -227,10 +227,9 @@ def _picker_cluster(settings: EnvoySettings, routing: Picked) -> str:
     transport = ""
     if routing.transport is PickerTransport.TLS_UNVERIFIED:
         transport = _nested(fragments.UNVERIFIED_TLS, 2)
-    keepalive = " {}"
+    keepalive = ""
     if routing.keepalive_s is not None:
-        pings = fragments.KEEPALIVE.substitute(interval_s=f"{routing.keepalive_s:g}")
-        keepalive = "\n" + _nested(pings.rstrip("\n"), 10)
+        keepalive = _nested(fragments.KEEPALIVE.substitute(interval_s=f"{routing.keepalive_s:g}"), 10)
     pickers = (routing.picker, *routing.replicas)
     replicas = ""
     if routing.replicas:

@@ -236,8 +236,12 @@ $replicas  # Every waiting request is one open stream to the picker, so this is 
     envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
       "@type": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
       explicit_http_config:
-        http2_protocol_options:$keepalive
-$transport  load_assignment:
+        http2_protocol_options:
+          # With more than this unsent, Envoy ends the connection and all streams on it fail. Its defaults, 1,000 resets
+          # and 10,000 frames, are passed when thousands of clients hang up, or come, in the same instant.
+          max_outbound_control_frames: 100000
+          max_outbound_frames: 100000
+$keepalive$transport  load_assignment:
     cluster_name: picker
     endpoints:
     - lb_endpoints:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Final, assert_never
 
 from epp.extproc.ingress import ResponseOutcome
 from epp.observe.labels import RequestLabels
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from epp.observe.metrics import Metrics
 
 
+# Looked up once: a member of an enum costs as much as a call.
+_COMPLETED: Final = ResponseOutcome.COMPLETED
+_EVICTED: Final = ResponseOutcome.EVICTED
+_ENDED_COMPLETED: Final = ResponseEnd.COMPLETED
 _KUBERNETES_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 """Only what could be an objective's name is ever shown of a header that names one."""
 
@@ -48,6 +52,7 @@ class Bookkeeping:
         self._metrics = metrics
         self._log = log
         self._clock = clock
+        self.cycle_ran = metrics.cycle_ran
 
     def open(self, facts: RequestFacts, answer: Answer, priority: int) -> Ticket:
         """A request is about to be queued."""
@@ -83,7 +88,7 @@ class Bookkeeping:
 
     def ended(self, ticket: Ticket, response: ResponseFacts) -> None:
         """Its stream came to its end."""
-        if response.outcome is ResponseOutcome.EVICTED:
+        if response.outcome is _EVICTED:
             self._evicted(ticket, response)
             return
         first_s = response.first_byte_s
@@ -129,19 +134,15 @@ class Bookkeeping:
         """Telling a conversation of its decision raised: a bug of ours, of which only this request suffers."""
         self._log.exception("a conversation failed", key="answer failed", priority=ticket.priority)
 
-    def cycle_ran(self, duration_s: float) -> None:
-        """The core handled one event."""
-        self._metrics.cycle_ran(duration_s)
-
 
 def _labels(facts: RequestFacts, priority: int) -> RequestLabels:
     return RequestLabels(facts.model, facts.target_model, facts.fairness_id, priority)
 
 
 def _end(outcome: ResponseOutcome) -> ResponseEnd:
+    if outcome is _COMPLETED:
+        return _ENDED_COMPLETED
     match outcome:
-        case ResponseOutcome.COMPLETED:
-            return ResponseEnd.COMPLETED
         case ResponseOutcome.ABORTED:
             return ResponseEnd.ABORTED
         case ResponseOutcome.ENDED:

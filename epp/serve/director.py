@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol, assert_never
+from typing import TYPE_CHECKING, Final, Protocol, assert_never
 
 from epp.config.runtime import ExplainHeaders
 from epp.config.weights import UNWEIGHTED, Weights
@@ -46,6 +46,12 @@ if TYPE_CHECKING:
     from epp.extproc.ingress import Answer, RequestFacts, ResponseFacts
     from epp.serve.bookkeeping import Bookkeeping, Ticket
 
+
+# Looked up once: a member of an enum costs as much as a call.
+_AT_ONCE: Final = HeadersPass.AT_ONCE
+_NOT_EXPLAINED: Final = ExplainHeaders.OFF
+_COMPLETED: Final = ResponseOutcome.COMPLETED
+_BY_TIME: Final = Unseen.BY_TIME
 
 _EVICTED_RETRY_AFTER_S = 1
 """An evicted request that comes again is queued like any other, so there is nothing to wait for."""
@@ -174,7 +180,7 @@ class Director:
         ticket = self._tickets.pop(request_id, None)
         if ticket is not None:
             output_tokens = response.output_tokens
-            if output_tokens is None and response.outcome is ResponseOutcome.COMPLETED:
+            if output_tokens is None and response.outcome is _COMPLETED:
                 # Embeddings say what they took in, and nothing else, since nothing is written.
                 output_tokens = None if response.input_tokens is None else 0
             self.feed(Ended(request_id, response.input_tokens, output_tokens, _unseen(response.outcome)))
@@ -297,11 +303,11 @@ class Director:
         """
         policy = self._settings.policy.eviction
         if policy is None or policy.begun is Begun.EVICTED or ticket.priority >= policy.below_priority:
-            return HeadersPass.AT_ONCE
+            return _AT_ONCE
         return HeadersPass.WITH_BODY
 
     def _explanation(self, ticket: Ticket, entry: Entry | None, request_id: int) -> Explanation | None:
-        if self._settings.explain is ExplainHeaders.OFF:
+        if self._settings.explain is _NOT_EXPLAINED:
             return None
         if entry is None:
             return Explanation(ticket.priority, 0, "", request_id)
@@ -351,8 +357,10 @@ class Director:
 
 def _unseen(outcome: ResponseOutcome) -> Unseen:
     """How a request is charged whose usage was not seen."""
+    if outcome is _COMPLETED:
+        return _BY_TIME
     match outcome:
-        case ResponseOutcome.COMPLETED | ResponseOutcome.ENDED:
+        case ResponseOutcome.ENDED:
             return Unseen.BY_TIME
         case ResponseOutcome.ABORTED | ResponseOutcome.EVICTED:
             return Unseen.KEEP

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from epp.serve.gateways import PROFILES
+from epp.serve.wirelimits import wire_flags
 
 
 class Kind(Enum):
@@ -23,6 +24,7 @@ class Kind(Enum):
     DURATION = "DURATION"
     QUANTITY = "QUANTITY"
     PATH = "PATH"
+    ALLOWANCE = "BURST/PER_SECOND"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class Group(Enum):
     OBJECTS = "objects and pool"
     REPLICAS = "several replicas"
     PORTS = "ports and TLS"
+    HTTP2 = "limits of the native transport"
     CONFIGURATION = "configuration"
     RECORDING = "recording"
     REQUESTS = "requests"
@@ -146,6 +149,19 @@ FLAGS: dict[Group, tuple[Flag, ...]] = {
     ),
     Group.PORTS: (
         Flag("grpc-port", Kind.PORT, "9002", "ext_proc; 0 takes a free one"),
+        Flag(
+            "transport",
+            Kind.TEXT,
+            "grpcio",
+            "what serves it: 'native', our own HTTP/2, several times cheaper, or 'grpcio', gRPC's own server",
+        ),
+        Flag(
+            "grpc-reuse-port",
+            Kind.BOOLEAN,
+            "false",
+            "let other processes listen on the same port (SO_REUSEPORT): each gets some of the connections, and "
+            "counts its own requests only",
+        ),
         Flag("grpc-health-port", Kind.PORT, "9003", "grpc.health.v1, plaintext"),
         Flag("metrics-port", Kind.PORT, "9090", "/metrics, /readyz, /debug/..."),
         Flag(
@@ -168,7 +184,16 @@ FLAGS: dict[Group, tuple[Flag, ...]] = {
         ),
         Flag("cert-path", Kind.PATH, "", "folder with tls.crt and tls.key"),
         Flag(
-            "enable-cert-reload", Kind.BOOLEAN, "false", "take new files in --cert-path into use as they come"
+            "enable-cert-reload",
+            Kind.BOOLEAN,
+            "false",
+            "take new files in --cert-path, and a new --client-ca-file, into use as they come",
+        ),
+        Flag(
+            "client-ca-file",
+            Kind.PATH,
+            "",
+            "serve only gateways that show a certificate signed by one of these (mutual TLS)",
         ),
         Flag(
             "grpc-max-recv-msg-size",
@@ -184,6 +209,7 @@ FLAGS: dict[Group, tuple[Flag, ...]] = {
             "ask the API server who may read /metrics (true in a cluster, false with --objects)",
         ),
     ),
+    Group.HTTP2: tuple(Flag(each.name, Kind(each.kind), each.default, each.help) for each in wire_flags()),
     Group.CONFIGURATION: (
         Flag("config-file", Kind.PATH, "", "an EndpointPickerConfig"),
         Flag("config-text", Kind.TEXT, "", "the same, as text; not both"),
@@ -317,14 +343,16 @@ FLAGS: dict[Group, tuple[Flag, ...]] = {
             Kind.TEXT,
             "",
             "",
-            NoEffect("gRPC's own minimum, TLS 1.2, holds"),
+            NoEffect("TLS 1.2 is the minimum, and 1.3 is used where the gateway can"),
         ),
         Flag(
             "tls-cipher-suites",
             Kind.TEXT,
             "",
             "",
-            NoEffect("gRPC reads cipher suites from the environment: GRPC_SSL_CIPHER_SUITES"),
+            NoEffect(
+                "those with forward secrecy are used; grpcio's are in the environment: GRPC_SSL_CIPHER_SUITES"
+            ),
         ),
         Flag(
             "metrics-cert-dir",

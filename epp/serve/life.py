@@ -23,9 +23,12 @@ if TYPE_CHECKING:
 
     from epp.core.statistics import Statistics
     from epp.extproc.health import HealthServer
-    from epp.extproc.server import ExtProcServer
+    from epp.extproc.transports.transport import Transport
     from epp.serve.director import Director
     from epp.serve.settings import ServeSettings
+
+_GOODBYE_S = 1.0
+"""Gateways are told to open no more streams here; those that are on their way until they have heard it are refused."""
 
 log = structlog.get_logger()
 
@@ -65,7 +68,7 @@ class Life:
         settings: ServeSettings,
         *,
         director: Director,
-        extproc: ExtProcServer,
+        extproc: Transport,
         health: HealthServer,
         statistics: Callable[[], Statistics],
         obstacles: Sequence[Callable[[], str | None]],
@@ -139,7 +142,7 @@ class Life:
         self._director.feed(Draining())
         if not await self._finished(settings.stream_drain_timeout_s):
             log.warning("stopping: running responses are cut off", streams=self._extproc.streams)
-        await self._extproc.stop()
+        await self._extproc.stop(_GOODBYE_S)
         await asyncio.gather(handing_over, stepping_aside, return_exceptions=True)
         log.info("stopped")
 

@@ -23,10 +23,12 @@ from epp.core import Controller
 from epp.core.questions import Answer, Hashing, Inspector, Question, Topic
 from epp.extproc.headers import Conformance, ControlHeaders
 from epp.extproc.health import HealthServer
+from epp.extproc.http2.guard import Tally
 from epp.extproc.parsers import Parsers
 from epp.extproc.request import ConversationSettings
-from epp.extproc.server import ExtProcServer, ServerSettings
-from epp.extproc.tls import CertificateError, CertificateReload, server_credentials
+from epp.extproc.tls import CertificateError, CertificateReload, ClientCaError, TlsSettings
+from epp.extproc.transports.choice import make_transport
+from epp.extproc.transports.transport import ServerSettings, TransportName
 from epp.introspect.server import IntrospectionServer, IntrospectionSettings
 from epp.modelserver.scraper import Scraper
 from epp.observe.http import ObserveServer
@@ -55,12 +57,11 @@ if TYPE_CHECKING:
     from epp.config.scrape import ScrapeConfig
     from epp.core.events import Scraped
     from epp.core.statistics import Statistics
+    from epp.extproc.transports.transport import Transport
     from epp.serve.recording import Recording
     from epp.serve.settings import ServeSettings
     from epp.serve.sources import Source
 
-_MESSAGE_OVERHEAD_BYTES = 1024 * 1024
-"""What a message may be larger than the body it carries."""
 log = structlog.get_logger()
 
 
@@ -104,6 +105,7 @@ async def _start(
         return controller.statistics(loop.time())
 
     scraper = _scraper(settings, runtime, on_scraped=scraped)
+    tally = Tally()
     metrics = Metrics(
         sources=Sources(
             pool_name=objects.pool_name,
@@ -111,6 +113,7 @@ async def _start(
             statistics=statistics,
             scrape_failures=lambda: _failures(scraper),
             cluster=lambda: None if cluster is None else cluster.statistics(),
+            connections=lambda: tally if settings.transport is TransportName.NATIVE else None,
             event_log=witnesses.log_statistics,
             shadows=witnesses.shadow_statistics,
         ),
@@ -134,7 +137,7 @@ async def _start(
         metrics=metrics,
         random=Random(SEED),  # noqa: S311 - shares of traffic are no secret
     )
-    extproc = _extproc(settings, runtime, director=director, health=health, rewrites=rewrites)
+    extproc = _extproc(settings, runtime, director=director, health=health, rewrites=rewrites, tally=tally)
     life = Life(
         settings,
         director=director,
@@ -194,6 +197,7 @@ async def _start(
         health_port=health.port,
         metrics_port=observe.port,
         tls=settings.secure_serving,
+        transport=settings.transport.value,
     )
     return _Running(life, objects)
 
@@ -320,33 +324,43 @@ def _extproc(
     director: Director,
     health: HealthServer,
     rewrites: Rewrites,
-) -> ExtProcServer:
-    largest = settings.max_request_body_bytes + _MESSAGE_OVERHEAD_BYTES
-    receive = settings.grpc_max_recv_msg_bytes or largest
-    credentials = None
+    tally: Tally,
+) -> Transport:
+    tls = None
     if settings.secure_serving:
-        reload = CertificateReload.ON if settings.enable_cert_reload else CertificateReload.OFF
-        try:
-            credentials = server_credentials(settings.cert_path, reload=reload)
-        except CertificateError as error:
-            raise StartError(f"--cert-path: {error}") from error
-    return ExtProcServer(
-        director,
-        conversation=ConversationSettings(
-            parsers=Parsers(runtime.parsers),
-            max_request_body_bytes=settings.max_request_body_bytes,
-            control_headers=(ControlHeaders.KEEP if settings.keep_control_headers else ControlHeaders.REMOVE),
-            target_model=rewrites.target_model,
-            conformance=Conformance.ON if settings.conformance else Conformance.OFF,
-        ),
-        settings=ServerSettings(
-            port=settings.grpc_port,
-            max_receive_bytes=receive,
-            max_send_bytes=settings.grpc_max_send_msg_bytes or receive,
-        ),
-        credentials=credentials,
-        health=health.service,
-    )
+        tls = TlsSettings(
+            folder=settings.cert_path,
+            reload=CertificateReload.ON if settings.enable_cert_reload else CertificateReload.OFF,
+            client_ca=settings.client_ca_file,
+        )
+    try:
+        return make_transport(
+            settings.transport,
+            director,
+            conversation=ConversationSettings(
+                parsers=Parsers(runtime.parsers),
+                max_request_body_bytes=settings.max_request_body_bytes,
+                control_headers=(
+                    ControlHeaders.KEEP if settings.keep_control_headers else ControlHeaders.REMOVE
+                ),
+                target_model=rewrites.target_model,
+                conformance=Conformance.ON if settings.conformance else Conformance.OFF,
+            ),
+            settings=ServerSettings(
+                port=settings.grpc_port,
+                max_receive_bytes=settings.max_receive_bytes,
+                max_send_bytes=settings.max_send_bytes,
+                port_sharing=settings.grpc_port_sharing,
+            ),
+            tls=tls,
+            health=health.service,
+            limits=settings.limits,
+            tally=tally,
+        )
+    except ClientCaError as error:
+        raise StartError(f"--client-ca-file: {error}") from error
+    except CertificateError as error:
+        raise StartError(f"--cert-path: {error}") from error
 
 
 def _ask_nobody(key: tuple[str, str]) -> None:

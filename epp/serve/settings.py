@@ -8,23 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, assert_never
 
-from epp.api.manifest import POOL_GROUP
 from epp.config.quantity import parse_quantity
 from epp.core.durations import parse_go_duration
-from epp.kube.lease import MOST_DURATION_S, LeaseLoss
-from epp.serve.flags import FLAGS, Flag, Kind, NoEffect, Refused, Works
-from epp.serve.gateways import PROFILES
+from epp.extproc.transports.transport import PortSharing, TransportName
+from epp.serve.conflicts import conflicts
+from epp.serve.flags import FLAGS, Flag, Group, Kind, NoEffect, Refused, Works
 from epp.serve.selected import SelectedPods, read_selected
+from epp.serve.values import Value, number, path, text, whole
+from epp.serve.wirelimits import parse_allowance, read_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from collections.abc import Set as AbstractSet
+
+    from epp.extproc.http2.limits import Limits
 
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 _SHORTEST_REFRESH_S = 0.05
-LEASE_LOSSES = tuple(each.value for each in LeaseLoss)
-
-Value = str | int | float | bool | Path | None
+_MESSAGE_OVERHEAD_BYTES = 1024 * 1024
+"""What a message may be larger than the body it carries."""
 
 
 class SettingsError(Exception):
@@ -33,10 +36,6 @@ class SettingsError(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
-
-
-LEAST_SEGMENT_BYTES = 1024 * 1024
-MOST_SEGMENTS = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +58,9 @@ class ServeSettings:
     gateway_profile: str
     gateway_timeout_s: float | None
     """None: as the profile says."""
+    transport: TransportName
     grpc_port: int
+    grpc_port_sharing: PortSharing
     grpc_health_port: int
     metrics_port: int
     introspection_port: int
@@ -68,8 +69,11 @@ class ServeSettings:
     secure_serving: bool
     cert_path: Path | None
     enable_cert_reload: bool
-    grpc_max_recv_msg_bytes: int | None
-    grpc_max_send_msg_bytes: int | None
+    client_ca_file: Path | None
+    max_receive_bytes: int
+    """Of one message, and so is the next."""
+    max_send_bytes: int
+    limits: Limits
     config_file: Path | None
     config_text: str | None
     shadow_configs: tuple[Path, ...]
@@ -150,75 +154,99 @@ def read_settings(arguments: argparse.Namespace, environ: Mapping[str, str]) -> 
                 problems.append(f"--{flag.name} cannot be used: {remedy}")
             case _:
                 assert_never(flag.fate)
-    problems += [*_conflicts(values), *_lease_problems(values), *_recording_problems(values)]
+    problems += conflicts(values)
     selected = read_selected(
-        _text(values["endpoint-selector"]), _text(values["endpoint-target-ports"]), problems=problems
+        text(values["endpoint-selector"]), text(values["endpoint-target-ports"]), problems=problems
     )
-    refresh_s = _number(values["refresh-metrics-interval"])
+    refresh_s = number(values["refresh-metrics-interval"])
     if refresh_s < _SHORTEST_REFRESH_S:
         notes.append("--refresh-metrics-interval is raised to 50ms, the shortest there is")
         refresh_s = _SHORTEST_REFRESH_S
     if problems:
         raise SettingsError(problems)
-    objects = _path(values["objects"])
-    if objects is not None and values["ha-enable-leader-election"] is True:
+    max_receive_bytes = (
+        whole(values["grpc-max-recv-msg-size"])
+        or whole(values["max-request-body-bytes"]) + _MESSAGE_OVERHEAD_BYTES
+    )
+    limits = read_limits(values, max_message_bytes=max_receive_bytes, complaints=problems)
+    if problems:
+        raise SettingsError(problems)
+    objects = path(values["objects"])
+    notes += _without_effect(values, {name for name in values if getattr(arguments, name) is not None})
+    return ServeSettings(
+        objects=objects,
+        kubeconfig=path(values["kubeconfig"]),
+        pool_name=text(values["pool-name"]),
+        pool_namespace=text(values["pool-namespace"]) or environ.get("NAMESPACE") or None,
+        pool_group=text(values["pool-group"]) or "",
+        selected=selected,
+        leader_election=objects is None and values["ha-enable-leader-election"] is True,
+        lease_loss=text(values["lease-loss"]) or "",
+        lease_duration_s=number(values["lease-duration"]),
+        metrics_endpoint_auth=values["metrics-endpoint-auth"] is not False and objects is None,
+        conformance=values["conformance"] is True,
+        gateway_profile=text(values["gateway-profile"]) or "",
+        gateway_timeout_s=None if values["gateway-timeout"] is None else number(values["gateway-timeout"]),
+        transport=TransportName(text(values["transport"])),
+        grpc_port=whole(values["grpc-port"]),
+        grpc_port_sharing=PortSharing.ON if values["grpc-reuse-port"] is True else PortSharing.OFF,
+        grpc_health_port=whole(values["grpc-health-port"]),
+        metrics_port=whole(values["metrics-port"]),
+        introspection_port=whole(values["introspection-port"]),
+        introspection_hash_flow_ids=values["introspection-hash-flow-ids"] is True,
+        secure_serving=values["secure-serving"] is True,
+        cert_path=path(values["cert-path"]),
+        enable_cert_reload=values["enable-cert-reload"] is True,
+        client_ca_file=path(values["client-ca-file"]),
+        max_receive_bytes=max_receive_bytes,
+        max_send_bytes=whole(values["grpc-max-send-msg-size"]) or max_receive_bytes,
+        limits=limits,
+        config_file=path(values["config-file"]),
+        config_text=text(values["config-text"]),
+        shadow_configs=tuple(
+            Path(name.strip()) for name in (text(values["shadow-config"]) or "").split(",") if name.strip()
+        ),
+        event_log=path(values["event-log"]),
+        event_log_size_bytes=whole(values["event-log-size"]),
+        event_log_segments=whole(values["event-log-segments"]),
+        refresh_metrics_interval_s=refresh_s,
+        metrics_scheme=text(values["model-server-metrics-scheme"]),
+        metrics_path=text(values["model-server-metrics-path"]),
+        metrics_port_override=whole(values["model-server-metrics-port"]) or None,
+        metrics_insecure_skip_verify=values["model-server-metrics-https-insecure-skip-verify"] is True,
+        max_request_body_bytes=whole(values["max-request-body-bytes"]),
+        keep_control_headers=values["keep-control-headers"] is True,
+        disable_endpoint_subset_filter=values["disable-endpoint-subset-filter"] is True,
+        drain_timeout_s=number(values["drain-timeout"]),
+        stream_drain_timeout_s=number(values["stream-drain-timeout"]),
+        verbosity=whole(values["v"]),
+        zap_log_level=text(values["zap-log-level"]),
+        zap_encoder=text(values["zap-encoder"]),
+        zap_devel=values["zap-devel"] is True,
+        zap_time_encoding=text(values["zap-time-encoding"]) or "rfc3339",
+        zap_stacktrace_level=text(values["zap-stacktrace-level"]) or "error",
+        notes=tuple(notes),
+    )
+
+
+def _without_effect(values: Mapping[str, Value], typed: AbstractSet[str]) -> list[str]:
+    """A line for each flag that was typed and changes nothing beside the others."""
+    notes = []
+    if values["transport"] != TransportName.NATIVE.value:
+        notes += [
+            f"--{flag.name} has no effect with --transport {values['transport']}"
+            for flag in FLAGS[Group.HTTP2]
+            if flag.name in typed
+        ]
+    if values["objects"] is not None and values["ha-enable-leader-election"] is True:
         notes.append("--ha-enable-leader-election has no effect with --objects: there is no Lease to hold")
     if values["ha-enable-leader-election"] is not True:
         notes += [
             f"--{name} has no effect without --ha-enable-leader-election"
             for name in ("lease-loss", "lease-duration")
-            if getattr(arguments, name) is not None
+            if name in typed
         ]
-    return ServeSettings(
-        objects=objects,
-        kubeconfig=_path(values["kubeconfig"]),
-        pool_name=_text(values["pool-name"]),
-        pool_namespace=_text(values["pool-namespace"]) or environ.get("NAMESPACE") or None,
-        pool_group=_text(values["pool-group"]) or "",
-        selected=selected,
-        leader_election=objects is None and values["ha-enable-leader-election"] is True,
-        lease_loss=_text(values["lease-loss"]) or "",
-        lease_duration_s=_number(values["lease-duration"]),
-        metrics_endpoint_auth=values["metrics-endpoint-auth"] is not False and objects is None,
-        conformance=values["conformance"] is True,
-        gateway_profile=_text(values["gateway-profile"]) or "",
-        gateway_timeout_s=None if values["gateway-timeout"] is None else _number(values["gateway-timeout"]),
-        grpc_port=_whole(values["grpc-port"]),
-        grpc_health_port=_whole(values["grpc-health-port"]),
-        metrics_port=_whole(values["metrics-port"]),
-        introspection_port=_whole(values["introspection-port"]),
-        introspection_hash_flow_ids=values["introspection-hash-flow-ids"] is True,
-        secure_serving=values["secure-serving"] is True,
-        cert_path=_path(values["cert-path"]),
-        enable_cert_reload=values["enable-cert-reload"] is True,
-        grpc_max_recv_msg_bytes=_whole(values["grpc-max-recv-msg-size"]) or None,
-        grpc_max_send_msg_bytes=_whole(values["grpc-max-send-msg-size"]) or None,
-        config_file=_path(values["config-file"]),
-        config_text=_text(values["config-text"]),
-        shadow_configs=tuple(
-            Path(name.strip()) for name in (_text(values["shadow-config"]) or "").split(",") if name.strip()
-        ),
-        event_log=_path(values["event-log"]),
-        event_log_size_bytes=_whole(values["event-log-size"]),
-        event_log_segments=_whole(values["event-log-segments"]),
-        refresh_metrics_interval_s=refresh_s,
-        metrics_scheme=_text(values["model-server-metrics-scheme"]),
-        metrics_path=_text(values["model-server-metrics-path"]),
-        metrics_port_override=_whole(values["model-server-metrics-port"]) or None,
-        metrics_insecure_skip_verify=values["model-server-metrics-https-insecure-skip-verify"] is True,
-        max_request_body_bytes=_whole(values["max-request-body-bytes"]),
-        keep_control_headers=values["keep-control-headers"] is True,
-        disable_endpoint_subset_filter=values["disable-endpoint-subset-filter"] is True,
-        drain_timeout_s=_number(values["drain-timeout"]),
-        stream_drain_timeout_s=_number(values["stream-drain-timeout"]),
-        verbosity=_whole(values["v"]),
-        zap_log_level=_text(values["zap-log-level"]),
-        zap_encoder=_text(values["zap-encoder"]),
-        zap_devel=values["zap-devel"] is True,
-        zap_time_encoding=_text(values["zap-time-encoding"]) or "rfc3339",
-        zap_stacktrace_level=_text(values["zap-stacktrace-level"]) or "error",
-        notes=tuple(notes),
-    )
+    return notes
 
 
 def _read(flag: Flag, text: str) -> Value:
@@ -255,83 +283,5 @@ _READERS: dict[Kind, Callable[[str], Value]] = {
     Kind.BOOLEAN: _boolean,
     Kind.DURATION: _duration,
     Kind.QUANTITY: parse_quantity,
+    Kind.ALLOWANCE: parse_allowance,
 }
-
-
-def _lease_problems(values: Mapping[str, Value]) -> list[str]:
-    problems = []
-    if values["lease-loss"] not in LEASE_LOSSES:
-        problems.append(f"--lease-loss: {values['lease-loss']!r} is neither {' nor '.join(LEASE_LOSSES)}")
-    lease_s = _number(values["lease-duration"])
-    if not 1 <= lease_s <= MOST_DURATION_S or lease_s % 1:
-        problems.append(
-            f"--lease-duration: {lease_s:g}s can't be had: "
-            f"a Lease counts in whole seconds, from 1s to {MOST_DURATION_S:g}s"
-        )
-    return problems
-
-
-def _recording_problems(values: Mapping[str, Value]) -> list[str]:
-    problems = []
-    if _whole(values["event-log-size"]) < LEAST_SEGMENT_BYTES:
-        problems.append(
-            f"--event-log-size: at least {LEAST_SEGMENT_BYTES >> 20}Mi, or every segment is mostly its start"
-        )
-    if not 1 <= _whole(values["event-log-segments"]) <= MOST_SEGMENTS:
-        problems.append(f"--event-log-segments: 1 to {MOST_SEGMENTS}")
-    return problems
-
-
-def _conflicts(values: Mapping[str, Value]) -> list[str]:
-    problems = []
-    if values["objects"] is None:
-        if values["pool-name"] is not None and values["endpoint-selector"] is not None:
-            problems.append(
-                "--pool-name and --endpoint-selector exclude each other: a pool, or pods by label"
-            )
-        elif values["pool-name"] is None and values["endpoint-selector"] is None:
-            problems.append(
-                "give one of --pool-name and --endpoint-selector, to serve from a cluster; or --objects, a file or "
-                "folder with the InferencePool, its Pods and InferenceObjectives, to serve without one"
-            )
-    elif values["pool-name"] is not None and values["endpoint-selector"] is not None:
-        problems.append("--pool-name and --endpoint-selector exclude each other: a pool, or pods by label")
-    if values["objects"] is not None and values["kubeconfig"] is not None:
-        problems.append("--objects and --kubeconfig exclude each other: files, or a cluster")
-    if values["pool-group"] != POOL_GROUP:
-        problems.append(
-            f"--pool-group: InferencePools of {values['pool-group']!r} are not read; use {POOL_GROUP}"
-        )
-    if values["config-file"] and values["config-text"]:
-        problems.append("--config-file and --config-text exclude each other: give one")
-    if values["metrics-endpoint-auth"] is True and values["objects"] is not None:
-        problems.append(
-            "--metrics-endpoint-auth needs a cluster to ask: leave it false and keep the port private"
-        )
-    if values["gateway-profile"] not in PROFILES:
-        problems.append(
-            f"--gateway-profile: {values['gateway-profile']!r} is unknown: one of {', '.join(PROFILES)}"
-        )
-    if values["model-server-metrics-scheme"] not in {None, "http", "https"}:
-        problems.append(
-            f"--model-server-metrics-scheme: {values['model-server-metrics-scheme']!r} is neither http nor https"
-        )
-    if values["enable-cert-reload"] is True and values["cert-path"] is None:
-        problems.append("--enable-cert-reload needs --cert-path: a self-signed certificate is never reloaded")
-    return problems
-
-
-def _text(value: Value) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _path(value: Value) -> Path | None:
-    return value if isinstance(value, Path) else None
-
-
-def _whole(value: Value) -> int:
-    return value if isinstance(value, int) else 0
-
-
-def _number(value: Value) -> float:
-    return float(value) if isinstance(value, (int, float)) else 0.0

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from epp.extproc.transports.transport import TransportName
 from epp.quickstart.proxy import EnvoyNotFoundError, find_envoy
+from tests.e2e.transport import VARIABLE
 from tests.e2e.world import World
 
 if TYPE_CHECKING:
@@ -23,6 +25,12 @@ def _envoy() -> None:
         find_envoy()
     except EnvoyNotFoundError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(autouse=True, params=list(TransportName), ids=lambda name: name.value)
+def _transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test here runs on each transport."""
+    monkeypatch.setenv(VARIABLE, request.param.value)
 
 
 @pytest.fixture

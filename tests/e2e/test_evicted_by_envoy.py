@@ -22,12 +22,14 @@ from epp.extproc.ingress import (
     ResponseFacts,
     ResponseOutcome,
 )
-from epp.extproc.server import ExtProcServer, ServerSettings
+from epp.extproc.transports.choice import make_transport
+from epp.extproc.transports.transport import ServerSettings
 from epp.quickstart.address import Address
 from epp.quickstart.children import Children
 from epp.quickstart.envoy import BodyMode, EnvoySettings, Picked, PickerTransport, UpstreamProtocol
 from epp.quickstart.ports import free_ports
 from epp.quickstart.proxy import find_envoy, start_envoy
+from tests.e2e.transport import transport_under_test
 from tests.e2e.world import HOST, PATIENCE_S
 
 if TYPE_CHECKING:
@@ -148,7 +150,9 @@ class Stage:
         try:
             port = await self.server.start(stack)
             self.picker = Fickle(f"{HOST}:{port}")
-            service = ExtProcServer(self.picker, settings=ServerSettings(port=0, host=HOST))
+            service = make_transport(
+                transport_under_test(), self.picker, settings=ServerSettings(port=0, host=HOST)
+            )
             await service.start()
             stack.push_async_callback(service.stop)
             children = await stack.enter_async_context(Children(logs=self._directory / "logs"))

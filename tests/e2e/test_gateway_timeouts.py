@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from epp.extproc.server import ExtProcServer, ServerSettings
+from epp.extproc.transports.choice import make_transport
+from epp.extproc.transports.transport import ServerSettings
 from epp.quickstart.address import Address
 from epp.quickstart.children import Children
 from epp.quickstart.envoy import BodyMode, EnvoySettings, Picked, PickerTransport, render
 from epp.quickstart.ports import free_ports
 from epp.quickstart.proxy import envoy_command, find_envoy, until_answering
+from tests.e2e.transport import transport_under_test
 from tests.e2e.world import HOST, PATIENCE_S
 
 if TYPE_CHECKING:
@@ -73,7 +75,7 @@ async def waiting(
     """An Envoy with these limits in front of a picker that never decides, and its access log's word of the end."""
     picker = EndlessPicker()
     async with AsyncExitStack() as stack:
-        server = ExtProcServer(picker, settings=ServerSettings(port=0, host=HOST))
+        server = make_transport(transport_under_test(), picker, settings=ServerSettings(port=0, host=HOST))
         await server.start()
         stack.push_async_callback(server.stop)
         listen, admin = free_ports(2)

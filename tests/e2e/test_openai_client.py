@@ -17,6 +17,7 @@ from epp.quickstart.envoy import BodyMode, EnvoySettings, Picked
 from epp.quickstart.manifests import Utilization, render_config, render_objects
 from epp.quickstart.ports import free_ports
 from epp.quickstart.proxy import find_envoy, start_envoy, until_answering
+from tests.e2e.transport import transport_flag
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -47,7 +48,7 @@ async def _stack(directory: Path, mode: BodyMode) -> AsyncIterator[tuple[openai.
         grpc, health, metrics, listen, admin = free_ports(5)
         files = ["--objects", directory / "objects.yaml", "--config-file", directory / "config.yaml"]
         ports = [f"--grpc-port={grpc}", f"--grpc-health-port={health}", f"--metrics-port={metrics}"]
-        stop = ["--drain-timeout=0s", "--stream-drain-timeout=0s"]
+        stop = ["--drain-timeout=0s", "--stream-drain-timeout=0s", transport_flag()]
         picker = await children.start("picker", [*epp, "serve", *files, *ports, *stop])
         await until_answering(picker, f"http://127.0.0.1:{metrics}/readyz", within_s=60)
         settings = EnvoySettings(

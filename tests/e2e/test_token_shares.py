@@ -1,13 +1,15 @@
 """Tokens by weight, through real Envoy: real streams of simulated model servers whose usage nobody could have guessed.
 
-Every tenant always has requests queued. What is compared are the tokens that model servers said they took, between
-one moment and another; how fast the machine is only decides how long that takes.
+All that the tenants send is queued before the first request is served, and is more than will be: whoever is slow here,
+the picker always has requests of each to choose from. What is compared are the tokens that model servers said they
+took, between one moment and another; how fast the machine is only decides how long that takes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -18,11 +20,12 @@ import aiohttp
 import pytest
 
 from epp.quickstart.address import Address, Server, parse_address
-from epp.quickstart.children import Children
+from epp.quickstart.children import Child, Children
 from epp.quickstart.envoy import BodyMode, EnvoySettings, Picked
 from epp.quickstart.manifests import render_objects
 from epp.quickstart.ports import free_ports
 from epp.quickstart.proxy import find_envoy, start_envoy, until_answering
+from tests.e2e.transport import transport_flag
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,9 +33,8 @@ if TYPE_CHECKING:
 
 MODEL = "m"
 SLOTS = 2
-QUEUED = 8
-"""Requests that every tenant has under way: more than there are slots for all."""
 MEAN_OUTPUT = 20
+QUEUE_SIZE = "llm_d_epp_flow_control_queue_size"
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Tenant:
 
     name: str
     tokens: int
+    requests: int
+    """How many it sends, all at once."""
     weight: float = 1.0
     letter: str = "x"
     """What prompts are made of: the more bytes it has, the more tokens the picker takes them for."""
@@ -80,9 +84,28 @@ flowControl:
 """
 
 
+@dataclass(frozen=True)
+class Gateway:
+    """What a test talks to."""
+
+    url: str
+    metrics_url: str
+    server: Child
+
+    async def until_queued(self, client: aiohttp.ClientSession, count: int) -> None:
+        """Wait until so many requests wait for a slot."""
+        waiting = 0.0
+        while waiting < count:
+            await asyncio.sleep(0.02)
+            async with client.get(f"{self.metrics_url}/metrics") as response:
+                page = await response.text()
+            lines = [line for line in page.splitlines() if line.startswith(f"{QUEUE_SIZE}{{")]
+            waiting = sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
 @asynccontextmanager
-async def _gateway(directory: Path, tenants: tuple[Tenant, ...]) -> AsyncIterator[str]:
-    """A fast simulated server, a picker that knows the weights, and Envoy before them; gives Envoy's address."""
+async def _gateway(directory: Path, tenants: tuple[Tenant, ...]) -> AsyncIterator[Gateway]:
+    """A fast simulated server, a picker that knows the weights, and Envoy before them."""
     epp = [sys.executable, "-m", "epp.cli"]
     async with Children(logs=directory / "logs") as children:
         speed = [
@@ -98,7 +121,7 @@ async def _gateway(directory: Path, tenants: tuple[Tenant, ...]) -> AsyncIterato
         grpc, health, metrics, listen, admin = free_ports(5)
         files = ["--objects", directory / "objects.yaml", "--config-file", directory / "config.yaml"]
         ports = [f"--grpc-port={grpc}", f"--grpc-health-port={health}", f"--metrics-port={metrics}"]
-        stop = ["--drain-timeout=0s", "--stream-drain-timeout=0s"]
+        stop = ["--drain-timeout=0s", "--stream-drain-timeout=0s", transport_flag()]
         picker = await children.start("picker", [*epp, "serve", *files, *ports, *stop])
         await until_answering(picker, f"http://127.0.0.1:{metrics}/readyz", within_s=60)
         settings = EnvoySettings(
@@ -107,7 +130,7 @@ async def _gateway(directory: Path, tenants: tuple[Tenant, ...]) -> AsyncIterato
             admin=Address("127.0.0.1", admin),
         )
         await start_envoy(children, binary=find_envoy(), settings=settings, directory=directory)
-        yield f"http://127.0.0.1:{listen}"
+        yield Gateway(f"http://127.0.0.1:{listen}", f"http://127.0.0.1:{metrics}", sim)
 
 
 class Tally:
@@ -132,17 +155,27 @@ class Tally:
 
 
 async def _send(client: aiohttp.ClientSession, url: str, tenant: Tenant, tally: Tally) -> None:
-    """One request after the other, for ever."""
+    """One request."""
     headers = {"content-type": "application/json", "x-llm-d-inference-fairness-id": tenant.name}
-    while True:
-        async with client.post(f"{url}/v1/completions", data=tenant.body(), headers=headers) as response:
-            assert response.status == 200, await response.text()
-            usage = 0
-            async for line in response.content:
-                if line.startswith(b"data: {"):
-                    usage = (json.loads(line[6:]).get("usage") or {}).get("total_tokens", usage)
-        assert usage, "a stream without usage"
-        await tally.add(tenant.name, usage)
+    async with client.post(f"{url}/v1/completions", data=tenant.body(), headers=headers) as response:
+        assert response.status == 200, await response.text()
+        usage = 0
+        async for line in response.content:
+            if line.startswith(b"data: {"):
+                usage = (json.loads(line[6:]).get("usage") or {}).get("total_tokens", usage)
+    assert usage, "a stream without usage"
+    await tally.add(tenant.name, usage)
+
+
+async def _counted(tally: Tally, total: int, sending: set[asyncio.Task[None]]) -> Counter[str]:
+    """Whose the tokens were when so many had been taken. Fails where a request does."""
+    counting = asyncio.create_task(tally.until(total))
+    while not counting.done():
+        done, _ = await asyncio.wait({counting, *sending}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done & sending:
+            task.result()
+        sending -= done
+    return counting.result()
 
 
 async def _shares(
@@ -151,21 +184,22 @@ async def _shares(
     """What every tenant got per weight, of so many tokens after the first tenth of them."""
     tally = Tally()
     async with (
-        _gateway(directory, tenants) as url,
+        _gateway(directory, tenants) as gateway,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client,
         asyncio.timeout(110),
     ):
-        sending = [
-            asyncio.create_task(_send(client, url, tenant, tally))
+        gateway.server.send(signal.SIGSTOP)
+        sending = {
+            asyncio.create_task(_send(client, gateway.url, tenant, tally))
             for tenant in tenants
-            for _ in range(QUEUED)
-        ]
-        counting = asyncio.create_task(tally.until(tokens // 10))
-        await asyncio.wait([counting, *sending], return_when=asyncio.FIRST_COMPLETED)
-        before = counting.result()
-        counting = asyncio.create_task(tally.until(tokens // 10 + tokens))
-        await asyncio.wait([counting, *sending], return_when=asyncio.FIRST_COMPLETED)
-        after = counting.result()
+            for _ in range(tenant.requests)
+        }
+        await gateway.until_queued(client, len(sending) - SLOTS)
+        gateway.server.send(signal.SIGCONT)
+        before = await _counted(tally, tokens // 10, sending)
+        after = await _counted(tally, tokens // 10 + tokens, sending)
+        for each in tenants:
+            assert tally.requests[each.name] < each.requests - SLOTS, "not all of them had something queued"
         for task in sending:
             task.cancel()
         await asyncio.gather(*sending, return_exceptions=True)
@@ -175,7 +209,7 @@ async def _shares(
 @pytest.mark.parametrize("letter", ["x", "é"], ids=["both-underrated", "one-overrated"])
 async def test_two_tenants_of_unlike_sizes_share_tokens_evenly(tmp_path: Path, letter: str) -> None:
     """Requests ten times as large, or taken for six times what they are: half of the tokens each, within 5 %."""
-    tenants = (Tenant("large", 1000, letter=letter), Tenant("small", 100))
+    tenants = (Tenant("large", 1000, 80, letter=letter), Tenant("small", 100, 600))
     shares, tally = await _shares(tmp_path, tenants, tokens=70_000)
     assert tally.requests["small"] > 5 * tally.requests["large"] > 5 * 25
     assert 0.95 <= shares["large"] / shares["small"] <= 1.05
@@ -183,6 +217,10 @@ async def test_two_tenants_of_unlike_sizes_share_tokens_evenly(tmp_path: Path, l
 
 async def test_three_tenants_share_tokens_by_weight(tmp_path: Path) -> None:
     """Weights 1:2:4 give tokens 1:2:4 within 5 %, the largest requests coming from the smallest weight."""
-    tenants = (Tenant("one", 600, 1.0, letter="é"), Tenant("two", 100, 2.0), Tenant("four", 250, 4.0))
+    tenants = (
+        Tenant("one", 600, 60, 1.0, letter="é"),
+        Tenant("two", 100, 500, 2.0),
+        Tenant("four", 250, 400, 4.0),
+    )
     shares, _ = await _shares(tmp_path, tenants, tokens=100_000)
     assert max(shares.values()) / min(shares.values()) <= 1.05, shares

@@ -17,6 +17,7 @@ from epp.quickstart.children import Children
 from epp.quickstart.envoy import BodyMode, EnvoySettings, FailureMode, Picked
 from epp.quickstart.ports import free_ports
 from epp.quickstart.proxy import find_envoy, start_envoy, until_answering
+from tests.e2e.transport import transport_flag
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -212,7 +213,8 @@ class World:
         command = [sys.executable, "-m", "epp.cli", "serve", *self.source_flags()]
         command += ["--config-file", str(self.directory / "config.yaml"), "--zap-encoder", "json"]
         command += [f"--grpc-port={grpc}", f"--grpc-health-port={health}", f"--metrics-port={metrics}"]
-        command += ["--drain-timeout=0s", "--stream-drain-timeout=20s", *self.setting.flags]
+        command += ["--drain-timeout=0s", "--stream-drain-timeout=20s", transport_flag()]
+        command += self.setting.flags
         child = await self.children.start(f"picker-{number}", command)
         await until_answering(child, f"{url}/{'healthz' if number else 'readyz'}", within_s=PATIENCE_S)
         return Replica(child, Address(HOST, grpc), url)

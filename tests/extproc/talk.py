@@ -9,9 +9,11 @@ from envoy_data_plane.envoy.service.ext_proc.v3 import ProcessingRequest, Proces
 
 from epp.core.actions import Reason
 from epp.core.eviction import Begun
-from epp.extproc.conversation import Action, Conversation, Ended, Phase, Submit
+from epp.extproc.actions import Action, Ended, Submit
+from epp.extproc.conversation import Conversation
 from epp.extproc.ingress import Explanation, HeadersPass, Refusal, RequestFacts, ResponseFacts
 from epp.extproc.parsers import Parsers
+from epp.extproc.phases import Phase
 from epp.extproc.request import ConversationSettings
 from epp.extproc.wire import ext_proc_pb2 as wire
 from tests.extproc import gateway
@@ -85,7 +87,7 @@ class Talk:
 
     def half_close(self) -> Talk:
         """The gateway says that it will send nothing more."""
-        self.actions += self.conversation.half_closed()
+        self.conversation.half_closed()
         self.listen()
         return self
 

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from epp.core.eviction import Begun
-from epp.extproc.conversation import Ended, Phase, Rejected
+from epp.extproc.actions import Ended, Rejected
 from epp.extproc.ingress import HeadersPass, ResponseOutcome
+from epp.extproc.phases import Phase
 from epp.extproc.request import ConversationSettings
 from epp.extproc.wire import ext_proc_pb2 as wire
 from tests.extproc import gateway

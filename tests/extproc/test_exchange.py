@@ -5,7 +5,13 @@ from __future__ import annotations
 import gc
 import weakref
 
-from envoy_data_plane.envoy.service.ext_proc.v3 import ProcessingRequest, ProcessingResponse
+from envoy_data_plane.envoy.service.ext_proc.v3 import (
+    ProcessingRequest,
+    ProcessingResponse,
+    ProtocolConfiguration,
+)
+from hypothesis import given
+from hypothesis import strategies as st
 
 from epp.core.actions import Reason
 from epp.core.eviction import Begun
@@ -164,3 +170,48 @@ def test_a_stream_that_ended_is_gone() -> None:
         assert ghost() is None
     finally:
         gc.enable()
+
+
+UNKNOWN_FIELD = b"\x98\x06\x01"
+"""Makes a message one that only the classes read, and means nothing to them."""
+STEPS = {
+    "request_headers": gateway.request_headers(),
+    "request_body": gateway.request_body(b'{"model":"llama",', end=False),
+    "request_end": gateway.request_body(b'"messages":[{"role":"user","content":"hello"}]}'),
+    "request_trailers": gateway.request_trailers(),
+    "response_headers": gateway.response_headers(),
+    "response_body": gateway.response_body(b'data: {"usage":{"completion_tokens":3}}\n\n'),
+    "response_nothing": gateway.response_body(b""),
+    "response_end": gateway.response_body(b"[DONE]", end=True),
+    "response_trailers": gateway.response_trailers(),
+}
+USUAL = [
+    "request_headers",
+    "request_body",
+    "request_end",
+    "response_headers",
+    "response_body",
+    "response_end",
+]
+
+
+@given(
+    config=st.sampled_from([None, gateway.DUPLEX, gateway.LEAN, gateway.STREAMED]),
+    names=st.just(USUAL) | st.lists(st.sampled_from(sorted(STEPS)), max_size=8),
+    more=st.lists(st.sampled_from(sorted(STEPS)), max_size=3),
+)
+def test_both_ways_of_reading_a_message_lead_to_the_same(
+    config: ProtocolConfiguration | None, names: list[str], more: list[str]
+) -> None:
+    """Read around its bytes or by the classes, in order or out of it: the same is said, and told to the picker."""
+    first = {"request_headers": gateway.request_headers(config=config)}
+    told = []
+    for suffix in (b"", UNKNOWN_FIELD):
+        picker = FakePicker()
+        stream = Stream(picker)
+        said = []
+        for name in (*names, *more):
+            stream.receive(bytes({**STEPS, **first}[name]) + suffix)
+            said += stream.drain()
+        told.append((said, picker.facts, picker.responses, picker.rejections, picker.heard, stream.over))
+    assert told[0] == told[1]

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from epp.core.actions import Reason
 from epp.core.eligibility import ANY, Subset
-from epp.extproc.conversation import Phase, Rejected
+from epp.extproc.actions import Rejected
 from epp.extproc.headers import ControlHeaders
 from epp.extproc.ingress import RequestFacts, ResponseOutcome
 from epp.extproc.parsers import Parsers
+from epp.extproc.phases import Phase
 from epp.extproc.request import ConversationSettings
 from tests.extproc import gateway
 from tests.extproc.gateway import ADDRESS, BUFFERED, CHAT, DUPLEX, LEAN, STREAMED

@@ -9,8 +9,9 @@ from envoy_data_plane.envoy.service.ext_proc.v3 import ProcessingRequest, Protoc
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epp.extproc.conversation import Ended, FirstByte, Phase
+from epp.extproc.actions import Ended, FirstByte
 from epp.extproc.ingress import Explanation, HeadersPass, ResponseFacts, ResponseOutcome
+from epp.extproc.phases import Phase
 from epp.extproc.wire import ext_proc_pb2 as wire
 from tests.extproc import gateway
 from tests.extproc.gateway import BUFFERED, CHAT, DUPLEX, LEAN, STREAMED

@@ -10,7 +10,7 @@ from envoy_data_plane.envoy.service.ext_proc.v3 import ProtocolConfiguration
 from hypothesis import given
 from hypothesis import strategies as st
 
-from epp.extproc.conversation import Rejected
+from epp.extproc.actions import Rejected
 from epp.extproc.ingress import as_asked
 from epp.extproc.parsers import Parsers
 from epp.extproc.request import ConversationSettings

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import datetime as dt
+import secrets
 import ssl
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +16,26 @@ import grpc.aio
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import NameOID
 from envoy_data_plane.envoy.service.ext_proc.v3 import ProcessingResponse
 
-from epp.extproc.server import ExtProcServer, ServerSettings
 from epp.extproc.tls import (
     CertificateError,
     CertificateReload,
+    Certificates,
+    ClientCaError,
     KeyPair,
-    _Reloader,
-    load,
+    TlsSettings,
     self_signed,
-    server_credentials,
 )
+from epp.extproc.transports.choice import make_transport
+from epp.extproc.transports.transport import ServerSettings, Transport, TransportName
 from tests.extproc import gateway
 from tests.extproc.fakes import FakePicker
 from tests.extproc.frames import PATH
+
+Serving = Callable[[TlsSettings], AbstractAsyncContextManager[Transport]]
 
 
 def write(folder: Path, pair: KeyPair) -> None:
@@ -35,9 +44,29 @@ def write(folder: Path, pair: KeyPair) -> None:
     (folder / "tls.key").write_bytes(pair.key)
 
 
-async def answers(port: int, trusted: KeyPair) -> bool:
-    """Whether a client that trusts only this certificate gets an answer."""
-    credentials = grpc.ssl_channel_credentials(trusted.certificate)
+@pytest.fixture
+def serving(transport: TransportName) -> Serving:
+    """A server with such certificates, on each transport."""
+
+    @asynccontextmanager
+    async def serve(tls: TlsSettings) -> AsyncIterator[Transport]:
+        server = make_transport(
+            transport, FakePicker(), settings=ServerSettings(port=0, host="127.0.0.1"), tls=tls
+        )
+        await server.start()
+        try:
+            yield server
+        finally:
+            await server.stop()
+
+    return serve
+
+
+async def answers(port: int, trusted: KeyPair, ours: KeyPair | None = None) -> bool:
+    """Whether a client that trusts only this certificate gets an answer, with its own one if it has any."""
+    credentials = grpc.ssl_channel_credentials(
+        trusted.certificate, ours and ours.key, ours and ours.certificate
+    )
     async with grpc.aio.secure_channel(f"127.0.0.1:{port}", credentials) as channel:
         call: Any = channel.stream_stream(
             PATH, request_serializer=bytes, response_deserializer=ProcessingResponse.parse
@@ -63,73 +92,127 @@ def test_a_self_signed_certificate_is_complete() -> None:
     assert self_signed().key != self_signed().key
 
 
-async def test_the_server_speaks_tls() -> None:
-    """With its self-signed certificate a client that trusts it is served, and one that doesn't is not."""
+async def test_the_server_speaks_tls(serving: Serving, tmp_path: Path) -> None:
+    """A client that trusts its certificate is served, and one that doesn't is not."""
     pair = self_signed()
-    credentials = grpc.ssl_server_credentials([(pair.key, pair.certificate)])
-    server = ExtProcServer(
-        FakePicker(), settings=ServerSettings(port=0, host="127.0.0.1"), credentials=credentials
-    )
-    await server.start()
-    assert await answers(server.port, pair)
-    assert not await answers(server.port, self_signed())
-    await server.stop()
+    write(tmp_path, pair)
+    async with serving(TlsSettings(tmp_path)) as server:
+        assert await answers(server.port, pair)
+        assert not await answers(server.port, self_signed())
 
 
-async def test_a_certificate_is_reloaded_when_both_files_fit(tmp_path: Path) -> None:
+async def test_a_certificate_is_reloaded_when_both_files_fit(serving: Serving, tmp_path: Path) -> None:
     """A renewed pair is used from the next connection on; half a renewal changes nothing."""
     old, new = self_signed(), self_signed()
     write(tmp_path, old)
-    server = ExtProcServer(
-        FakePicker(),
-        settings=ServerSettings(port=0, host="127.0.0.1"),
-        credentials=server_credentials(tmp_path, reload=CertificateReload.ON),
-    )
-    await server.start()
-    assert await answers(server.port, old)
-    (tmp_path / "tls.key").write_bytes(new.key)
-    assert await answers(server.port, old)
-    write(tmp_path, new)
-    assert await answers(server.port, new)
-    await server.stop()
+    async with serving(TlsSettings(tmp_path, CertificateReload.ON)) as server:
+        assert await answers(server.port, old)
+        (tmp_path / "tls.key").write_bytes(new.key)
+        assert await answers(server.port, old)
+        write(tmp_path, new)
+        assert await answers(server.port, new)
+        assert not await answers(server.port, old)
 
 
 def test_a_reload_happens_once(tmp_path: Path) -> None:
     """A pair that is in use already is not taken up again with every connection."""
-    pair = self_signed()
-    write(tmp_path, pair)
-    reloader = _Reloader(tmp_path, pair)
-    assert reloader() is None
     write(tmp_path, self_signed())
-    assert reloader() is not None
-    assert reloader() is None
+    certificates = Certificates(TlsSettings(tmp_path, CertificateReload.ON))
+    assert certificates.renewed() is None
+    write(tmp_path, new := self_signed())
+    assert certificates.renewed() == (new, None)
+    assert certificates.renewed() is None
 
 
-async def test_without_reloading_the_first_certificate_stays(tmp_path: Path) -> None:
+def test_half_a_renewal_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """However many connect in the meantime; and again when it happens again."""
+    old, new = self_signed(), self_signed()
+    write(tmp_path, old)
+    certificates = Certificates(TlsSettings(tmp_path, CertificateReload.ON))
+    for _ in range(2):
+        (tmp_path / "tls.key").write_bytes(new.key)
+        assert certificates.renewed() is None
+        assert certificates.renewed() is None
+        assert capsys.readouterr().out.count("certificate not reloaded") == 1
+        write(tmp_path, old)
+        assert certificates.renewed() is None
+    write(tmp_path, new)
+    assert certificates.renewed() == (new, None)
+    assert "certificate reloaded" in capsys.readouterr().out
+
+
+async def test_without_reloading_the_first_certificate_stays(serving: Serving, tmp_path: Path) -> None:
     """A picker that wasn't asked to reload keeps what it started with."""
     old, new = self_signed(), self_signed()
     write(tmp_path, old)
-    server = ExtProcServer(
-        FakePicker(),
-        settings=ServerSettings(port=0, host="127.0.0.1"),
-        credentials=server_credentials(tmp_path),
-    )
-    await server.start()
-    write(tmp_path, new)
-    assert await answers(server.port, old)
-    await server.stop()
+    async with serving(TlsSettings(tmp_path)) as server:
+        write(tmp_path, new)
+        assert await answers(server.port, old)
 
 
-async def test_the_default_certificate_serves() -> None:
-    """Without a folder there is a certificate all the same."""
-    server = ExtProcServer(
-        FakePicker(), settings=ServerSettings(port=0, host="127.0.0.1"), credentials=server_credentials()
+async def test_the_default_certificate_serves(serving: Serving) -> None:
+    """Without a folder there is a certificate all the same, for a client that speaks of no protocol as well."""
+    async with serving(TlsSettings()) as server:
+        text = await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", server.port))
+        certificate = x509.load_pem_x509_certificate(text.encode())
+        assert certificate.issuer == certificate.subject
+
+
+async def test_clients_show_a_certificate_where_they_must(serving: Serving, tmp_path: Path) -> None:
+    """With a file of authorities, whoever has no certificate of theirs is not served, nor is a stranger."""
+    write(tmp_path, server_pair := self_signed())
+    authority, friend = authority_and_client()
+    _, stranger = authority_and_client()
+    (tmp_path / "ca.crt").write_bytes(authority)
+    async with serving(TlsSettings(tmp_path, client_ca=tmp_path / "ca.crt")) as server:
+        assert await answers(server.port, server_pair, friend)
+        assert not await answers(server.port, server_pair, stranger)
+        assert not await answers(server.port, server_pair)
+
+
+async def test_other_authorities_are_taken_up_too(serving: Serving, tmp_path: Path) -> None:
+    """With reloading, the file that says who is a friend may change; a broken one changes nothing."""
+    write(tmp_path, server_pair := self_signed())
+    authority, friend = authority_and_client()
+    other_authority, other = authority_and_client()
+    (tmp_path / "ca.crt").write_bytes(authority)
+    tls = TlsSettings(tmp_path, CertificateReload.ON, tmp_path / "ca.crt")
+    async with serving(tls) as server:
+        assert await answers(server.port, server_pair, friend)
+        (tmp_path / "ca.crt").write_bytes(b"half a fi")
+        assert await answers(server.port, server_pair, friend)
+        (tmp_path / "ca.crt").write_bytes(other_authority)
+        assert not await answers(server.port, server_pair, friend)
+        assert await answers(server.port, server_pair, other)
+
+
+def authority_and_client() -> tuple[bytes, KeyPair]:
+    """A new authority's certificate, and a client's pair that it signed."""
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    names = [
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{who} {secrets.token_hex(4)}")])
+        for who in ("authority", "gateway")
+    ]
+    now = dt.datetime.now(dt.UTC)
+    authority, client = (
+        x509.CertificateBuilder()
+        .subject_name(names[place])
+        .issuer_name(names[0])
+        .public_key(keys[place].public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.BasicConstraints(ca=not place, path_length=None), critical=True)
+        .sign(keys[0], hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+        for place in (0, 1)
     )
-    await server.start()
-    text = ssl.get_server_certificate(("127.0.0.1", server.port))
-    certificate = x509.load_pem_x509_certificate(text.encode())
-    assert certificate.issuer == certificate.subject
-    await server.stop()
+    return authority, KeyPair(
+        client,
+        keys[1].private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        ),
+    )
 
 
 def test_a_certificate_with_an_rsa_key_is_loaded(tmp_path: Path) -> None:
@@ -155,7 +238,7 @@ def test_a_certificate_with_an_rsa_key_is_loaded(tmp_path: Path) -> None:
         ),
     )
     write(tmp_path, pair)
-    assert load(tmp_path) == pair
+    assert Certificates(TlsSettings(tmp_path)).material.pair == pair
 
 
 def encrypted_key() -> bytes:
@@ -187,4 +270,18 @@ def test_what_is_wrong_is_said(tmp_path: Path, name: str, content: bytes | None,
     else:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(CertificateError, match=complaint):
-        server_credentials(tmp_path)
+        Certificates(TlsSettings(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [(None, r"ca\.crt: cannot be read: No such file"), (b"x", r"ca\.crt: no PEM certificate")],
+)
+def test_a_file_of_authorities_that_is_none_is_told(
+    tmp_path: Path, content: bytes | None, complaint: str
+) -> None:
+    """In an error of its own, since another flag names it."""
+    if content is not None:
+        (tmp_path / "ca.crt").write_bytes(content)
+    with pytest.raises(ClientCaError, match=complaint):
+        Certificates(TlsSettings(client_ca=tmp_path / "ca.crt"))

@@ -90,6 +90,7 @@ class World:
         self.detector = "utilization-detector"
         self.failures = {}
         self.cluster = None
+        self.connections = None
         self.event_log = None
         self.shadows = ()
         self.statistics = EMPTY
@@ -100,6 +101,7 @@ class World:
                 statistics=lambda: self.statistics,
                 scrape_failures=lambda: self.failures,
                 cluster=lambda: self.cluster,
+                connections=lambda: self.connections,
                 event_log=lambda: self.event_log,
                 shadows=lambda: self.shadows,
             ),

@@ -12,6 +12,7 @@ import pytest
 
 from epp.core.actions import Reason
 from epp.core.statistics import DisplacedBy, WaitReason
+from epp.extproc.http2.guard import Ending, Offence, Tally
 from epp.observe.cluster import ClusterStatistics, LeaseStatistics, ResourceStatistics
 from epp.observe.outcomes import ResponseEnd
 from tests.observe.test_observe_upstream_names import PREFIXES, busy
@@ -44,6 +45,7 @@ def families():
         notices={"created": 1},
         lease=LeaseStatistics(leads=True, standing="leader", renewal_age_s=1.0, transitions=1),
     )
+    world.connections = Tally()
     return {
         f"{family.name}_total" if family.type == "counter" else family.name: {
             name for sample in family.samples for name in sample.labels if name != "le"
@@ -70,6 +72,12 @@ def test_no_page_names_a_metric_that_does_not_exist(families, page):
             for suffix in SUFFIXES:
                 name = name.removesuffix(suffix)
             assert name in families
+
+
+@pytest.mark.parametrize("label", [*Ending, *Offence])
+def test_every_end_of_a_connection_and_every_offence_is_explained(label):
+    """Whoever sees one finds it on the page about the transport."""
+    assert f"`{label.value}`" in (DOCS / "transport.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("word", [*WaitReason, *DisplacedBy])

@@ -184,6 +184,17 @@ def test_circuit_breakers_are_as_wide_as_asked(name: str) -> None:
         assert threshold == {"max_connections": 7, "max_pending_requests": 7, "max_requests": 7}
 
 
+@pytest.mark.parametrize("keepalive_s", [None, 30.0])
+def test_a_crowd_that_hangs_up_does_not_cost_the_connection(keepalive_s: float | None) -> None:
+    """What may wait to be sent to the picker is well above Envoy's defaults, with pings and without."""
+    settings = EnvoySettings(routing=Picked(keepalive_s=keepalive_s))
+    options = clusters(settings)["picker"]["typed_extension_protocol_options"]
+    http2 = next(iter(options.values()))["explicit_http_config"]["http2_protocol_options"]
+    assert http2["max_outbound_control_frames"] > 1000
+    assert http2["max_outbound_frames"] > 10_000
+    assert ("connection_keepalive" in http2) == (keepalive_s is not None)
+
+
 @pytest.mark.parametrize("mode", FailureMode)
 def test_the_failure_mode_is_said_explicitly(mode: FailureMode) -> None:
     """No reader has to know Envoy's default."""

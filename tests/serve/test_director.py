@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
 import pytest
 import structlog
 import uvloop
@@ -197,7 +198,7 @@ class Bench:
 
     def submit(self, **changes: object) -> tuple[int, Stream]:
         stream = Stream()
-        return self.director.submit(FACTS._replace(**changes), stream), stream
+        return self.director.submit(msgspec.structs.replace(FACTS, **changes), stream), stream
 
     def evict(self, request_id: int) -> None:
         """The core wants it to end."""
@@ -305,7 +306,7 @@ async def test_a_client_may_shorten_its_wait_but_not_lengthen_it(
     bench: Bench, objective: str, asked_s: float | None, granted_s: float | None
 ) -> None:
     """The header is cut to what would hold without it: the objective's own budget, else its band's, else the global."""
-    facts = FACTS._replace(objective=objective, ttl_s=asked_s)
+    facts = msgspec.structs.replace(FACTS, objective=objective, ttl_s=asked_s)
     assert bench.director.ttl_s(facts, OBJECTIVES.get(objective)) == granted_s
 
 
@@ -326,7 +327,7 @@ async def test_an_operator_may_grant_more_or_less(
 ) -> None:
     """With a maximum of its own the header is cut to that and nothing else; without the header nothing changes."""
     bench = Bench(max_request_ttl_s=longest_s)
-    facts = FACTS._replace(objective=objective, ttl_s=asked_s)
+    facts = msgspec.structs.replace(FACTS, objective=objective, ttl_s=asked_s)
     assert bench.director.ttl_s(facts, OBJECTIVES.get(objective)) == granted_s
 
 
@@ -339,7 +340,7 @@ async def test_nobody_waits_longer_than_the_gateway(
 ) -> None:
     """The gateway's patience cuts every budget, wherever it comes from."""
     bench = Bench(wait_cap_s=15.0, max_request_ttl_s=0.0)
-    facts = FACTS._replace(objective=objective, ttl_s=asked_s)
+    facts = msgspec.structs.replace(FACTS, objective=objective, ttl_s=asked_s)
     assert bench.director.ttl_s(facts, OBJECTIVES.get(objective)) == granted_s
 
 
@@ -528,9 +529,9 @@ async def test_adopted_settings_hold_for_the_core_too(bench: Bench) -> None:
     roomier = replace(POLICY, capacity=ConcurrencyDetector(max_concurrency=2), ttl_s=7.0)
     bench.director.adopt(replace(bench.settings, policy=roomier))
     assert waits.told[0][0] == "10.0.0.1:80"
-    assert bench.director.ttl_s(FACTS._replace(ttl_s=100.0), None) == 7.0
+    assert bench.director.ttl_s(msgspec.structs.replace(FACTS, ttl_s=100.0), None) == 7.0
     bench.director.adopt(replace(bench.settings, policy=roomier, max_request_ttl_s=9.0))
-    assert bench.director.ttl_s(FACTS._replace(ttl_s=100.0), None) == 9.0
+    assert bench.director.ttl_s(msgspec.structs.replace(FACTS, ttl_s=100.0), None) == 9.0
     assert [type(event) for event in bench.controller.events].count(PolicyChanged) == 1
 
 

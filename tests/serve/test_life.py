@@ -49,7 +49,8 @@ class World:
             await self.gone.wait()
         return True
 
-    async def stop(self) -> None:
+    async def stop(self, grace_s: float) -> None:
+        del grace_s
         self.story.append("stopped")
 
     async def hand_over(self) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from epp.extproc.transports.transport import PortSharing, TransportName
 from epp.serve.flags import FLAGS, Kind, NoEffect, Refused, Works
 from epp.serve.selected import pool_name
 from epp.serve.settings import FlagParser, ServeSettings, SettingsError, add_arguments, read_settings
@@ -203,6 +204,9 @@ def test_too_fast_scraping_is_slowed_down_with_a_note() -> None:
         ("--lease-duration=48h", "from 1s to 86400s"),
         ("--pool-group=inference.networking.x-k8s.io", "use inference.networking.k8s.io"),
         ("--endpoint-target-ports=8000", "goes with --endpoint-selector"),
+        ("--transport=netty", "'netty' is unknown: one of native, grpcio"),
+        ("--transport=", "None is unknown: one of native, grpcio"),
+        ("--grpc-reuse-port=some", "not a boolean"),
     ],
 )
 def test_a_bad_value_names_the_flag_the_value_and_the_remedy(word: str, fragment: str) -> None:
@@ -211,6 +215,23 @@ def test_a_bad_value_names_the_flag_the_value_and_the_remedy(word: str, fragment
     assert len(found) == 1
     assert found[0].startswith(word.partition("=")[0])
     assert fragment in found[0]
+
+
+def test_the_transport_and_its_port_are_said_by_name() -> None:
+    """Each transport by its name; a port of one's own, and clients unchecked, unless told otherwise."""
+    for name in TransportName:
+        assert _read(f"--transport={name.value}").transport is name
+    settings = _read()
+    assert (settings.grpc_port_sharing, settings.client_ca_file) == (PortSharing.OFF, None)
+    settings = _read("--grpc-reuse-port", "--client-ca-file=ca.crt", "--enable-cert-reload")
+    assert (settings.grpc_port_sharing, settings.client_ca_file) == (PortSharing.ON, Path("ca.crt"))
+
+
+def test_client_certificates_need_tls() -> None:
+    """In plaintext nobody shows any, so everybody would be served."""
+    assert _problems("--client-ca-file=ca.crt", "--secure-serving=false") == [
+        "--client-ca-file=ca.crt needs TLS: leave it out, or drop --secure-serving=false"
+    ]
 
 
 def test_all_problems_come_at_once() -> None:

@@ -15,7 +15,7 @@ Rules of this file:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from epp.extproc.http2.call import Call, Refusal, Request, read_request
 from epp.extproc.http2.codes import ConnectionFault, ErrorCode
@@ -33,6 +33,7 @@ from epp.extproc.http2.events import (
     StreamReset,
     TrailersReceived,
 )
+from epp.extproc.http2.limits import FRAGMENT_BYTES
 from epp.extproc.http2.messages import PREFIX_BYTES, CallFault, Messages
 from epp.extproc.http2.statuses import RESPONSE_HEADERS, Status, trailers, trailers_only
 
@@ -43,9 +44,6 @@ if TYPE_CHECKING:
     from epp.extproc.http2.guard import Tally
     from epp.extproc.http2.limits import Limits
     from epp.extproc.http2.stream import Stream
-
-_SMALL_BYTES: Final = 64
-"""DATA of less that finishes no message is a fragment (see `Limits.fragments`)."""
 
 
 class Calls:
@@ -161,6 +159,7 @@ class Calls:
         fault: ConnectionFault | None = None
         messages = 0
         most_bytes = self._most_bytes
+        number = int.from_bytes
         for event in events:
             if isinstance(event, DataReceived):
                 call: Call
@@ -170,11 +169,11 @@ class Calls:
                     call.begun is None
                     and call.is_live
                     # A whole message and nothing else: where the flag is 0, all five bytes are the length.
-                    and int.from_bytes(data[:PREFIX_BYTES], "big") == size <= most_bytes
+                    and number(data[:PREFIX_BYTES], "big") == size <= most_bytes
                 ):
                     told.append(MessageReceived(call, data[PREFIX_BYTES:]))
                     messages += 1
-                elif data and self._is_fragment(call, data, told) and fault is None:
+                elif data and self._put_together(call, data, told) and fault is None:
                     fault = self._count_fragment(now)
                 if ended:
                     self._half_closed(call, told)
@@ -227,10 +226,10 @@ class Calls:
             call.is_encoded = request.is_encoded
             told.append(CallOpened(call, request.path, request.timeout_s))
 
-    def _is_fragment(self, call: Call, data: bytes, told: list[CallEvent]) -> bool:
-        """Put messages together. Whether it was a lot of trouble for little."""
+    def _put_together(self, call: Call, data: bytes, told: list[CallEvent]) -> bool:
+        """Make messages of a call's data. Whether that was a lot of trouble for little."""
         if not call.is_live:
-            return len(data) < _SMALL_BYTES
+            return len(data) < FRAGMENT_BYTES
         told_before = len(told)
         fault = None
         try:
@@ -241,7 +240,7 @@ class Calls:
         self._tally.messages_in += finished
         if fault is not None:
             self._refuse(call, fault, told)
-        return not finished and len(data) < _SMALL_BYTES
+        return not finished and len(data) < FRAGMENT_BYTES
 
     def _count_fragment(self, now: float) -> ConnectionFault | None:
         try:
@@ -280,8 +279,8 @@ class Calls:
         self._let_go(call)
 
     def _let_go(self, call: Call) -> None:
-        """After our end: nothing more is wanted of the peer."""
-        if call.local_closed and not call.remote_closed:
+        """After our end: nothing more is wanted of the peer. If it has ended its side, the stream is gone already."""
+        if call.local_closed:
             self._connection.reset(call, ErrorCode.NO_ERROR)
 
 

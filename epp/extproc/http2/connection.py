@@ -102,6 +102,7 @@ class Connection(Generic[S]):
 
     def tick(self, now: float) -> list[Event]:
         """To be called every few seconds while streams are open: ends those that have waited too long for a window."""
+        self._sender.at(now)
         stall_s = self._limits.stall_s
         if not stall_s:
             return []
@@ -136,12 +137,12 @@ class Connection(Generic[S]):
 
     def send_data(self, stream: S, *parts: bytes) -> None:
         """A piece of the response. If `stream.pending` isn't None afterwards, some waits for the peer's windows."""
-        if not stream.local_closed:
+        if not stream.local_closed and stream.pending_end is None:
             self._sender.send_data(stream, parts, sum(map(len, parts)))
 
     def send_trailers(self, stream: S, headers: Headers) -> None:
         """End our side, once what waits has gone."""
-        if not stream.local_closed:
+        if not stream.local_closed and stream.pending_end is None:
             self._sender.send_trailers(stream, headers)
             self._receiver.close_if_done(stream)
 

@@ -8,7 +8,7 @@ comes in as an argument.
 | PING, SETTINGS | a bucket each | each frame that is no acknowledgement of ours |
 | DATA with nothing in it, PRIORITY, unknown types, acknowledgements of nothing | one bucket | each frame |
 | DATA with a little of a message | a bucket | each frame of under 64 bytes that doesn't finish its message |
-| resets | a bucket | streams that end so within `rapid_s` of their opening and before any answer of ours |
+| resets | a bucket | those within `rapid_s` of a stream's opening and before any answer of ours; those of no stream |
 | WINDOW_UPDATE | a bucket | what goes beyond ten for each DATA frame of ours |
 | CONTINUATION | a number | those of one header block |
 | header blocks | a size | their bytes, compressed as they are |
@@ -206,8 +206,11 @@ class Guard:
 
         The second costs the same: a peer that opens streams and breaks each of them makes us do its resetting.
         """
-        if stream.answered or now - stream.opened_s > self._limits.rapid_s:
-            return
+        if not stream.answered and now - stream.opened_s <= self._limits.rapid_s:
+            self.late_reset(now)
+
+    def late_reset(self, now: float) -> None:
+        """A reset of a stream that isn't open: one may cross an end of ours, and so may thousands at once."""
         self._rapid_resets_left -= 1
         if self._rapid_resets_left < 0:
             self._rapid_resets_left = self._filled(Offence.RAPID_RESETS, now) - 1

@@ -197,8 +197,10 @@ class FrameReader:
 
 def unpadded(payload: bytes) -> bytes:
     """The payload of a PADDED frame without its padding. Raises ConnectionFault."""
+    if not payload:
+        raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a padded frame without the length of its padding")
     # Section 6.1: padding as long as what is left of the frame, or longer, is an error.
-    if not payload or payload[0] >= len(payload):
+    if payload[0] >= len(payload):
         raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "more padding than payload")
     return payload[1 : len(payload) - payload[0]]
 

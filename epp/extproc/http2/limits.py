@@ -41,12 +41,17 @@ class Limits:
     """Of one connection, unless it says otherwise."""
 
     # What is announced in SETTINGS.
+    announced_streams: int = 900
+    """What gateways are asked to keep to; for more they open another connection. Fewer than the thousand resets that
+    Envoy has waiting at the most: should all clients of a connection hang up at once, it ends the connection beyond."""
     max_streams: int = 10_000
-    """Open at once. One more is refused with REFUSED_STREAM, which gateways may safely try elsewhere."""
-    stream_window_bytes: int = 1 * _MIB
+    """Open at once. One more is refused with REFUSED_STREAM. Well above what is announced: a gateway that has just
+    connected opens as many as it likes before it has read that."""
+    stream_window_bytes: int = 256 * _KIB
     """What a peer may send on a stream before it is told that we took it. At least 65,535."""
-    connection_window_bytes: int = 16 * _MIB
-    """The same for all streams together. At least 65,535."""
+    connection_window_bytes: int = 4 * _MIB
+    """The same for all streams together. At least 65,535. Envoy lets no more than 10,000 frames wait, and ends the
+    connection beyond: where that many tiny ones can be under way, a picker that stops for a while loses its streams."""
     max_frame_bytes: int = 64 * _KIB
     """From 16,384 to 16,777,215."""
     header_table_bytes: int = 4 * _KIB
@@ -60,8 +65,12 @@ class Limits:
     """Of all messages that have begun and not ended. The stream that passes it is ended."""
 
     # What costs us something and asks for nothing.
-    rapid_resets: Allowance = field(default=Allowance(5_000, 500.0))
-    """Streams that the peer opened and reset within `rapid_s`, before they had got any answer."""
+    rapid_resets: Allowance = field(default=Allowance(100_000, 10_000.0))
+    """Streams that the peer opened and reset within `rapid_s`, before they had got any answer.
+
+    More than can be sent through a gateway: a client of it that hangs up all the time must not end the connection that
+    all of its clients share. Each of those streams costs us what any request does, and the gateway as well, which slows
+    them down. A peer that sends bare HEADERS and RST_STREAM as fast as it can still finds an end here."""
     rapid_s: float = 1.0
     pings: Allowance = field(default=Allowance(1_000, 200.0))
     """A gateway's keepalive is one ping in a second at the most."""
@@ -86,7 +95,7 @@ class Limits:
     stall_s: float = 300.0
     """How long a stream may have something to send and no window for it."""
     keepalive_s: float = 60.0
-    """A peer that has streams and says nothing for so long is pinged."""
+    """A peer that says nothing for so long is pinged, whether it has streams or not."""
     keepalive_timeout_s: float = 20.0
     """How long the answer to that may take."""
 
@@ -110,6 +119,7 @@ _ANY_SIZE: Final = 2**40
 _LONGEST_S: Final = 7 * 24 * 3600.0
 
 RANGES: Final[dict[str, Range]] = {
+    "announced_streams": Range("--http2-announced-streams", 1, _ANY_NUMBER),
     "max_streams": Range("--http2-max-streams", 1, _ANY_NUMBER),
     "stream_window_bytes": Range("--http2-stream-window", DEFAULT_WINDOW_BYTES, LARGEST_WINDOW_BYTES),
     "connection_window_bytes": Range("--http2-connection-window", DEFAULT_WINDOW_BYTES, LARGEST_WINDOW_BYTES),
@@ -150,6 +160,11 @@ def problems(limits: Limits) -> list[str]:
         for each in fields(Limits)
         if not _is_within(getattr(limits, each.name), RANGES[each.name])
     ]
+    if limits.max_streams < limits.announced_streams:
+        found.append(
+            f"{RANGES['max_streams'].flag}: {limits.max_streams} is less than what is announced: raise it, or lower "
+            f"{RANGES['announced_streams'].flag} ({limits.announced_streams})"
+        )
     if limits.connection_window_bytes < limits.stream_window_bytes:
         found.append(
             f"{RANGES['connection_window_bytes'].flag}: {limits.connection_window_bytes} is less than one stream's "

@@ -26,7 +26,7 @@ from epp.extproc.http2 import codes, frames
 from epp.extproc.http2.codes import ConnectionFault, ErrorCode, StreamFault
 from epp.extproc.http2.events import DataReceived, PendingSent, StreamOpened, StreamReset, TrailersReceived
 from epp.extproc.http2.guard import Offence
-from epp.extproc.http2.headers import HeaderReader
+from epp.extproc.http2.headers import HeaderReader, trailers_problem
 from epp.extproc.http2.incoming import FrameReader, unpadded
 from epp.extproc.http2.limits import FRAGMENT_BYTES
 from epp.extproc.http2.settings import read_settings
@@ -152,8 +152,7 @@ class Receiver(Generic[S]):
                 raise StreamFault(ErrorCode.STREAM_CLOSED, "headers after the end")
             if not ends:
                 raise StreamFault(ErrorCode.PROTOCOL_ERROR, "trailers that don't end the stream")
-            if block.trailers_problem:
-                raise StreamFault(ErrorCode.PROTOCOL_ERROR, block.trailers_problem)
+            self._check_trailers(block)
             self.streams.has_come(stream_id, 0, ends=True)
             stream.remote_closed = True
             self._events.append(TrailersReceived(stream, block.headers))
@@ -185,10 +184,10 @@ class Receiver(Generic[S]):
         del flags
         stream = self.streams.open.get(stream_id)
         if stream is None:
-            # Each side may reset before it has heard that the other has. Once.
+            # A peer may reset before it has heard that the stream has ended. Once.
             if self._is_past(stream_id, "RST_STREAM"):
-                if self.streams.end_of(stream_id) is not End.RESET_BY_US:
-                    self._guard.empty_frame(self._now)
+                if self.streams.end_of(stream_id) in {End.RESET_BY_PEER, End.UNKNOWN}:
+                    self._guard.late_reset(self._now)
                 self.streams.remember(stream_id, End.RESET_BY_PEER)
             return
         self._tally.resets_received += 1
@@ -205,10 +204,7 @@ class Receiver(Generic[S]):
             self._headers.allow_table(self._limits.header_table_bytes)
             return
         self._guard.settings(self._now)
-        settings = read_settings(payload)
-        self._guard.reply_queued()
-        self._sender.out.append(frames.SETTINGS_ACK)
-        self._sent(self._sender.settings(settings, self.streams.open.values()))
+        self._sent(self._sender.settings(read_settings(payload), self.streams.open.values()))
 
     def _on_ping(self, flags: int, stream_id: int, payload: bytes) -> None:
         del stream_id
@@ -249,16 +245,24 @@ class Receiver(Generic[S]):
 
     def _refusal(self, block: Block) -> ErrorCode | None:
         """Why a request is not for us to serve; None if it is."""
-        if block.problem:
-            return ErrorCode.PROTOCOL_ERROR
         if block.is_too_large:
             self._tally.offended(Offence.HEADER_LIST)
             return ErrorCode.ENHANCE_YOUR_CALM
+        if block.problem:
+            return ErrorCode.PROTOCOL_ERROR
         if len(self.streams.open) >= self._limits.max_streams:
             self._tally.offended(Offence.STREAMS)
             self._tally.streams_refused += 1
             return ErrorCode.REFUSED_STREAM
         return None
+
+    def _check_trailers(self, block: Block) -> None:
+        """Raises StreamFault where they can't be trailers."""
+        if block.is_too_large:
+            self._tally.offended(Offence.HEADER_LIST)
+            raise StreamFault(ErrorCode.ENHANCE_YOUR_CALM, "trailers that are too large")
+        if problem := trailers_problem(block.headers):
+            raise StreamFault(ErrorCode.PROTOCOL_ERROR, problem)
 
     def _open(self, stream_id: int, headers: Headers, *, ends: bool) -> None:
         self.streams.announce_length(stream_id, headers)

@@ -29,8 +29,9 @@ from epp.extproc.http2.codes import (
     ErrorCode,
     StreamFault,
 )
-from epp.extproc.http2.frames import frame_head
+from epp.extproc.http2.frames import SETTINGS_ACK, frame_head
 from epp.extproc.http2.headers import HeaderWriter
+from epp.extproc.http2.limits import FRAGMENT_BYTES
 from epp.extproc.http2.settings import PeerSettings
 
 if TYPE_CHECKING:
@@ -132,7 +133,11 @@ class Sender:
     # Each gives the streams of which everything that waited has gone.
 
     def settings(self, settings: Iterable[tuple[int, int]], streams: Collection[Stream]) -> Sequence[Stream]:
-        """The peer's SETTINGS, in their order. Raises ConnectionFault where a window gets too large."""
+        """The peer's SETTINGS, in their order. Raises ConnectionFault where a window gets too large.
+
+        They are acknowledged once they hold, and before anything that only they allow: until then the peer may go by
+        the old ones (section 6.5.3).
+        """
         windows = []
         for setting, value in settings:
             if setting == INITIAL_WINDOW_SIZE:
@@ -143,6 +148,8 @@ class Sender:
                 self._writer.resize(value)
         if windows:
             self._resize_windows(windows, streams)
+        self._guard.reply_queued()
+        self.out.append(SETTINGS_ACK)
         return self._take_turns()
 
     def widen(self, increment: int) -> Sequence[Stream]:
@@ -218,9 +225,12 @@ class Sender:
         stream.stalled_s = self._now
         self.out.append(frame_head(DATA, 0, stream.id, size=size))
         self.out.extend(parts)
-        self._guard.data_sent()
         if pending:
+            # Whoever opens windows by the byte earns nothing by it.
+            if size >= FRAGMENT_BYTES:
+                self._guard.data_sent()
             return False
+        self._guard.data_sent()
         stream.pending = stream.stalled_s = None
         if stream.pending_end is not None:
             trailers, stream.pending_end = stream.pending_end, None

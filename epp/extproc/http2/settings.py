@@ -36,7 +36,7 @@ def announced(limits: Limits) -> dict[int, int]:
     """What we tell every peer."""
     return {
         HEADER_TABLE_SIZE: limits.header_table_bytes,
-        MAX_CONCURRENT_STREAMS: limits.max_streams,
+        MAX_CONCURRENT_STREAMS: limits.announced_streams,
         INITIAL_WINDOW_SIZE: limits.stream_window_bytes,
         MAX_FRAME_SIZE: limits.max_frame_bytes,
         MAX_HEADER_LIST_SIZE: limits.max_header_list_bytes,

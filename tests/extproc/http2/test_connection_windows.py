@@ -129,8 +129,8 @@ def test_nothing_is_given_back_to_who_has_ended() -> None:
     ended, gone = peer.open(), peer.open()
     for stream in (ended, gone):
         peer.connection.withhold(stream)
-        peer.feed(data(stream.id, bytes(60_000), end=stream is ended))
-    peer.feed(by_hand.rst_stream(3))
+        peer.feed(data(stream.id, bytes(60_000)))
+    peer.feed(data(1, b"x", end=True), by_hand.rst_stream(3))
     peer.read()
     for stream in (ended, gone):
         peer.connection.release(stream)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import struct
 
 import pytest
@@ -192,14 +193,13 @@ def test_the_connections_window_to_the_brim() -> None:
 
 @pytest.mark.parametrize("length", [0, 4, 6])
 def test_a_priority_of_the_wrong_length(length: int) -> None:
-    """PRIORITY that isn't five bytes is an error of its stream, which may be treated as the connection's (6.3)."""
+    """PRIORITY that isn't five bytes is an error of its stream (6.3), and of the connection where there is none."""
     peer = Peer()
     stream = peer.open()
     events = peer.feed(frame(by_hand.PRIORITY, bytes(length), stream=1))
-    if isinstance(events[-1], StreamReset):
-        assert_stream_fault(peer, events, stream, SIZE)
-    else:
-        assert_connection_fault(peer, events, SIZE)
+    assert_stream_fault(peer, events, stream, SIZE)
+    # A stream that was never opened can't be reset: RST_STREAM there would be our own fault (6.4).
+    assert_connection_fault(peer, peer.feed(frame(by_hand.PRIORITY, bytes(length), stream=99)), SIZE)
 
 
 def test_priority_is_ignored() -> None:
@@ -236,13 +236,13 @@ def test_data_that_is_all_padding() -> None:
 
 
 def test_a_padded_frame_without_a_length_of_padding() -> None:
-    """PADDED on an empty frame ends the connection: by its size or as a protocol error (4.2, 6.1)."""
+    """PADDED on an empty frame ends the connection by its size: not even the padding's length is there (4.2)."""
     for kind in (by_hand.DATA, by_hand.HEADERS):
         peer = Peer()
         peer.open()
         stream = 1 if kind == by_hand.DATA else 3
         events = peer.feed(frame(kind, flags=PADDED | END_HEADERS, stream=stream))
-        assert_connection_fault(peer, events, PROTOCOL, SIZE)
+        assert_connection_fault(peer, events, SIZE)
 
 
 def test_headers_too_short_for_their_priority() -> None:
@@ -312,7 +312,7 @@ def test_a_block_in_many_pieces() -> None:
     for number, cuts in enumerate([[0], [1], [len(block)], [3, 3, 5], list(range(1, 12))]):
         stream = 2 * number + 1
         edges = [0, *cuts, len(block)]
-        pieces = [block[start:stop] for start, stop in zip(edges, edges[1:], strict=False)]
+        pieces = [block[start:stop] for start, stop in itertools.pairwise(edges)]
         frames = [headers(stream, pieces[0], end=True, whole=False, padding=3, priority=True)]
         frames += [by_hand.continuation(stream, piece, whole=False) for piece in pieces[1:-1]]
         frames.append(by_hand.continuation(stream, pieces[-1]))

@@ -107,6 +107,22 @@ def test_what_stays_under_the_rate_goes_on_for_ever(
 
 
 @each_bucket
+def test_an_uneven_pace_is_as_good_as_an_even_one(
+    offence: Offence, act: Callable[[Guard, float], None], allowance: Allowance
+) -> None:
+    """Fractions of a frame that were gained are kept: long and short gaps whose mean is within the rate pass."""
+    guard = a_guard()
+    for _ in range(allowance.burst):
+        act(guard, 0.0)
+    now = 0.0
+    for _ in range(1_000):
+        for gap in (1.45, 0.6):
+            now += gap / allowance.per_s
+            act(guard, now)
+    assert guard.tally.offences[offence] == 0
+
+
+@each_bucket
 def test_a_rest_fills_a_bucket_and_no_more_than_that(
     offence: Offence, act: Callable[[Guard, float], None], allowance: Allowance
 ) -> None:
@@ -165,7 +181,7 @@ def test_keepalive_pings_are_never_an_offence() -> None:
 
 def test_resets_of_answered_streams_are_never_an_offence() -> None:
     """A gateway may end any number of streams by a reset, at once after their answer."""
-    guard = a_guard(Limits())
+    guard = a_guard()
     for step in range(100_000):
         guard.reset(a_stream(opened_s=step / 10_000, answered=True), step / 10_000 + 0.0001)
     assert guard.tally.offences[Offence.RAPID_RESETS] == 0
@@ -173,7 +189,7 @@ def test_resets_of_answered_streams_are_never_an_offence() -> None:
 
 def test_all_clients_hanging_up_at_once_is_no_offence() -> None:
     """5,000 clients that queued for over a second leave in the same instant, again and again."""
-    guard = a_guard(Limits())
+    guard = a_guard()
     for wave in range(20):
         for _ in range(5_000):
             guard.reset(a_stream(opened_s=2.0 * wave), 2.0 * wave + 1.1)
@@ -183,9 +199,25 @@ def test_all_clients_hanging_up_at_once_is_no_offence() -> None:
 def test_the_same_without_waiting_is_one() -> None:
     """Streams that are reset as fast as they are opened end the connection soon after the burst."""
     guard = a_guard(Limits())
-    with pytest.raises(ConnectionFault, match="--http2-rapid-resets=5000/500"):
-        at_rate(guard, rapid_reset, per_s=20_000, start_s=0, count=20_000)
+    with pytest.raises(ConnectionFault, match="--http2-rapid-resets=100000/10000"):
+        at_rate(guard, rapid_reset, per_s=100_000, start_s=0, count=120_000)
     assert guard.tally.offences[Offence.RAPID_RESETS] == 1
+
+
+def test_clients_of_a_gateway_that_hang_up_all_the_time_are_none() -> None:
+    """More of them than get through a gateway, for as long as they like: others share the connection."""
+    guard = a_guard(Limits())
+    at_rate(guard, rapid_reset, per_s=9_000, start_s=0, count=400_000)
+    assert guard.tally.offences[Offence.RAPID_RESETS] == 0
+
+
+def test_resets_of_streams_that_are_gone_share_the_bucket() -> None:
+    """Thousands may cross our own ends of streams; a flood of them ends as one of rapid resets does."""
+    guard = a_guard(Limits(rapid_resets=Allowance(5_000, 500.0)))
+    at_rate(guard, Guard.late_reset, per_s=1e9, start_s=0, count=5_000)
+    assert sum(guard.tally.offences.values()) == 0
+    with pytest.raises(ConnectionFault, match="--http2-rapid-resets=5000/500"):
+        guard.late_reset(0.0)
 
 
 def test_window_updates_that_go_with_what_was_sent_are_free() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from epp.extproc.http2.codes import ErrorCode
 from epp.extproc.http2.events import DataReceived, Event, StreamOpened, StreamReset, TrailersReceived
+from epp.extproc.http2.limits import Allowance, Limits
 from tests.extproc.http2 import frames_by_hand as by_hand
 from tests.extproc.http2.frames_by_hand import REQUEST, Peer, assert_well, data, headers, resets
 
@@ -68,6 +71,9 @@ MALFORMED: dict[str, Fields] = {
     "8.3.1 :path twice": [METHOD, SCHEME, PATH, PATH],
     "8.3.1 :authority twice": [METHOD, SCHEME, PATH, AUTHORITY, AUTHORITY],
     "8.3.1 an empty :path": [METHOD, SCHEME, (b":path", b""), AUTHORITY],
+    "8.5 CONNECT with a path": [(b":method", b"CONNECT"), SCHEME, PATH, AUTHORITY],
+    "8.5 CONNECT without an authority": [(b":method", b"CONNECT")],
+    "8.1.1 a content-length of more digits than Python reads": plus((b"content-length", b"1" * 5_000)),
     "8.1.1 a content-length that isn't a number": plus((b"content-length", b"many")),
     "8.1.1 a negative content-length": plus((b"content-length", b"-1")),
     "8.1.1 an empty content-length": plus((b"content-length", b"")),
@@ -77,6 +83,8 @@ MALFORMED: dict[str, Fields] = {
 FINE: dict[str, Fields] = {
     "no :authority": [METHOD, SCHEME, PATH],
     "pseudo-headers in another order": [AUTHORITY, PATH, SCHEME, METHOD, TE],
+    "CONNECT": [(b":method", b"CONNECT"), AUTHORITY],
+    "the same content-length twice": plus((b"content-length", b"5"), (b"content-length", b"5")),
     "an asterisk for a path": [(b":method", b"OPTIONS"), SCHEME, (b":path", b"*")],
     "another scheme": [METHOD, (b":scheme", b"https"), PATH],
     "all the characters of a token": plus((b"!#$%&'*+-.^_`|~0123456789abcxyz", b"1")),
@@ -221,3 +229,22 @@ def test_a_length_is_of_its_stream_alone() -> None:
     ]
     assert kinds(peer.feed(data(3, b"0123456789", end=True))) == [DataReceived]
     assert resets(peer.read()) == []
+
+
+def test_lengths_of_streams_that_are_gone_are_forgotten() -> None:
+    """A connection that has carried thousands of announced bodies keeps nothing of them."""
+    peer = Peer(limits=Limits(rapid_resets=Allowance(1_000_000, 1.0)))
+
+    def carry(count: int) -> None:
+        for _ in range(count):
+            number = peer.next_id
+            sized(peer, b"5", by_hand.rst_stream(number))
+
+    tracemalloc.start()
+    # More than how streams ended is remembered for.
+    carry(1_500)
+    before, _ = tracemalloc.get_traced_memory()
+    carry(1_500)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 40_000

@@ -19,7 +19,15 @@ def test_the_defaults_can_be_had_and_each_has_a_range_and_a_flag() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "line"),
     [
-        ("max_streams", 0, "--http2-max-streams: 0 can't be had: from 1 to 2147483647"),
+        ("announced_streams", 0, "--http2-announced-streams: 0 can't be had: from 1 to 2147483647"),
+        (
+            "max_streams",
+            100,
+            (
+                "--http2-max-streams: 100 is less than what is announced: "
+                "raise it, or lower --http2-announced-streams (900)"
+            ),
+        ),
         (
             "max_frame_bytes",
             16383,
@@ -52,7 +60,7 @@ def test_the_defaults_can_be_had_and_each_has_a_range_and_a_flag() -> None:
             100_000,
             (
                 "--http2-connection-window: 100000 is less than one stream's window: "
-                "raise it, or lower --http2-stream-window (1048576)"
+                "raise it, or lower --http2-stream-window (262144)"
             ),
         ),
         (

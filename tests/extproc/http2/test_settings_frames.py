@@ -8,7 +8,7 @@ import pytest
 from hpack import HeaderTuple
 
 from epp.extproc.http2.codes import ErrorCode
-from epp.extproc.http2.events import Event, PendingSent, StreamOpened
+from epp.extproc.http2.events import PendingSent, StreamOpened
 from epp.extproc.http2.limits import Limits
 from tests.extproc.http2 import frames_by_hand as by_hand
 from tests.extproc.http2.frames_by_hand import (
@@ -45,7 +45,7 @@ def announced(frames: list[by_hand.Frame]) -> dict[int, int]:
 def test_ours_come_first() -> None:
     """Our SETTINGS are there before the peer has said anything, and say what the limits say (3.4)."""
     limits = Limits(
-        max_streams=77,
+        announced_streams=77,
         stream_window_bytes=100_000,
         connection_window_bytes=300_000,
         max_frame_bytes=20_000,
@@ -186,8 +186,9 @@ def test_a_raised_initial_window_lets_go_what_waits() -> None:
         peer.connection.send_data(stream, b"%d" % stream.id)
         assert stream.pending is not None
     assert by_hand.of_kind(peer.read(), by_hand.DATA) == []
-    events: list[Event] = peer.feed(settings((INITIAL_WINDOW_SIZE, 1)))
-    assert sorted(events, key=lambda event: event.stream.id) == [PendingSent(stream) for stream in streams]  # type: ignore[union-attr]  # ends of streams have none
+    events = peer.feed(settings((INITIAL_WINDOW_SIZE, 1)))
+    assert len(events) == 3
+    assert set(events) == {PendingSent(stream) for stream in streams}
     frames = peer.read()
     assert [by_hand.body(frames, number) for number in (1, 3, 5)] == [b"1", b"3", b"5"]
 
@@ -199,6 +200,30 @@ def test_a_difference_that_overflows_a_window() -> None:
     assert peer.feed(by_hand.window_update(1, 1_000)) == []
     events = peer.feed(settings((INITIAL_WINDOW_SIZE, LARGEST_WINDOW)))
     assert_connection_fault(peer, events, ErrorCode.FLOW_CONTROL_ERROR)
+
+
+def test_settings_that_cannot_hold_are_not_acknowledged() -> None:
+    """The farewell is all that the peer hears: an acknowledgement says that they have been applied (6.5.3)."""
+    peer = Peer()
+    peer.open()
+    peer.feed(by_hand.window_update(1, 1_000))
+    peer.feed(settings((INITIAL_WINDOW_SIZE, LARGEST_WINDOW)))
+    assert [found.kind for found in peer.read()] == [by_hand.GOAWAY]
+
+
+def test_what_new_settings_allow_follows_their_acknowledgement() -> None:
+    """A window, a frame size and a table that are the peer's only once it has heard that we go by them (6.5.3)."""
+    peer = Peer((INITIAL_WINDOW_SIZE, 0))
+    stream = peer.open(end=True)
+    peer.connection.send_headers(stream, RESPONSE)
+    peer.connection.send_data(stream, bytes(20_000))
+    peer.connection.send_trailers(stream, TRAILERS)
+    assert [found.kind for found in peer.read()] == [by_hand.HEADERS]
+    peer.feed(settings((INITIAL_WINDOW_SIZE, 20_000), (MAX_FRAME_SIZE, 20_000), (HEADER_TABLE_SIZE, 0)))
+    first, *others = peer.read()
+    assert first == ACKNOWLEDGED
+    assert [(found.kind, len(found.payload)) for found in others[:-1]] == [(by_hand.DATA, 20_000)]
+    assert others[-1].kind == by_hand.HEADERS
 
 
 def test_frames_are_as_large_as_the_peer_takes() -> None:
@@ -322,9 +347,11 @@ def test_our_smaller_table_holds_once_acknowledged() -> None:
     peer.open((b"x-a", b"1"))
 
     late = Peer(limits=limits, acknowledges=False)
-    late.open((b"x-a", b"1"))
+    # By indexes alone from the second time on: what was right before isn't any more.
+    for _ in range(3):
+        late.open((b"x-a", b"1"))
     late.feed(by_hand.settings_ack())
-    events = late.feed(by_hand.headers(3, late.block((*REQUEST, (b"x-a", b"1")))))
+    events = late.feed(by_hand.headers(7, late.block((*REQUEST, (b"x-a", b"1")))))
     assert_connection_fault(late, events, ErrorCode.COMPRESSION_ERROR)
 
 

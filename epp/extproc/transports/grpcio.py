@@ -12,7 +12,6 @@ makes them fail, and that ends them. And once a handler has returned, its call i
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import grpc
@@ -21,30 +20,20 @@ import grpc.aio
 from epp.extproc.exchange import Exchange
 from epp.extproc.listen import SERVICE, bind
 from epp.extproc.request import ConversationSettings
+from epp.extproc.transports.credentials import server_credentials
+from epp.extproc.transports.transport import PortSharing, ServerSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from epp.extproc.health import HealthService
     from epp.extproc.ingress import Picker
+    from epp.extproc.tls import TlsSettings
 
 _ANY_NUMBER: Final = 2**31 - 1
 
 
-@dataclass(frozen=True, slots=True)
-class ServerSettings:
-    """Where the service listens, and what it takes."""
-
-    port: int = 9002
-    """0 means any free one."""
-    host: str = "[::]"
-    max_receive_bytes: int = 128 * 1024 * 1024
-    """Of one message. Well above the largest request body, so that what is too large can be told so: some gateways
-    send a whole body in one message."""
-    max_send_bytes: int = 128 * 1024 * 1024
-
-
-class ExtProcServer:
+class GrpcioServer:
     """The service. Made and used on one event loop."""
 
     def __init__(
@@ -53,10 +42,10 @@ class ExtProcServer:
         *,
         conversation: ConversationSettings | None = None,
         settings: ServerSettings | None = None,
-        credentials: grpc.ServerCredentials | None = None,
+        tls: TlsSettings | None = None,
         health: HealthService | None = None,
     ) -> None:
-        """Without `credentials` it speaks plaintext.
+        """Without `tls` it speaks plaintext. Raises CertificateError.
 
         With `health` it answers health checks on its own port too: a gateway checks the address that it uses, unless
         it is told of another.
@@ -64,7 +53,7 @@ class ExtProcServer:
         self._picker = picker
         self._conversation = conversation or ConversationSettings()
         self._settings = settings or ServerSettings()
-        self._credentials = credentials
+        self._credentials = None if tls is None else server_credentials(tls)
         self._health = health
         self._server: grpc.aio.Server | None = None
         self._port = 0
@@ -263,6 +252,5 @@ def _options(settings: ServerSettings) -> list[tuple[str, int]]:
         # as soon as there are a thousand of them.
         ("grpc.server.max_pending_requests", _ANY_NUMBER),
         ("grpc.server.max_pending_requests_hard_limit", _ANY_NUMBER),
-        # Two pickers on one port would share its connections, and each would believe to be the only one.
-        ("grpc.so_reuseport", 0),
+        ("grpc.so_reuseport", int(settings.port_sharing is PortSharing.ON)),
     ]

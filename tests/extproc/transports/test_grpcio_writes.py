@@ -1,4 +1,4 @@
-"""One stream of the server without grpc: what is read and written when, each read and write in the test's hand."""
+"""One stream of the grpcio transport without grpc: what is read and written when, each of it in the test's hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from epp.core.eviction import Begun
 from epp.extproc.body import MOST_OWED
 from epp.extproc.ingress import Refusal, ResponseOutcome
 from epp.extproc.request import ConversationSettings
-from epp.extproc.server import _Call
+from epp.extproc.transports.grpcio import _Call
 from tests.extproc import gateway
 from tests.extproc.fakes import Decide, FakePicker
 from tests.extproc.talk import PASSTHROUGH

@@ -1,12 +1,12 @@
-"""The server from outside: a real gRPC client on the loopback, and a picker that does as it is told."""
+"""Both transports from outside: a real gRPC client on the loopback, and a picker that does as it is told."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Protocol
 
 import grpc
 import grpc.aio
@@ -18,7 +18,8 @@ from epp.core.eviction import Begun
 from epp.extproc.ingress import Refusal, ResponseOutcome
 from epp.extproc.parsers import Parsers
 from epp.extproc.request import ConversationSettings
-from epp.extproc.server import ExtProcServer, ServerSettings
+from epp.extproc.transports.choice import make_transport
+from epp.extproc.transports.transport import PortSharing, ServerSettings, Transport, TransportName
 from tests.extproc import gateway
 from tests.extproc.fakes import Decide, FakePicker
 from tests.extproc.frames import PATH, RawConnection
@@ -50,25 +51,41 @@ class Client:
         return await self.stream(gateway.request_headers(), gateway.request_body())
 
 
-@asynccontextmanager
-async def serving(
-    picker: FakePicker, conversation: ConversationSettings | None = None, **settings: int
-) -> AsyncIterator[tuple[ExtProcServer, Client]]:
+class Serving(Protocol):
     """A server on a free port and a client of it; afterwards no stream and no task of theirs is left."""
-    before = asyncio.all_tasks()
-    server = ExtProcServer(
-        picker, conversation=conversation, settings=ServerSettings(port=0, host="127.0.0.1", **settings)
-    )
-    await server.start()
-    # Messages of any size: the limits under test are the server's.
-    options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-    try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=options) as channel:
-            yield server, Client(channel)
-    finally:
-        await server.stop()
-    # grpc may still begin what it had taken in before, only for it to end at once.
-    await until(lambda: server.streams == 0 and asyncio.all_tasks() <= before)
+
+    def __call__(
+        self, picker: FakePicker, conversation: ConversationSettings | None = None, **settings: Any
+    ) -> AbstractAsyncContextManager[tuple[Transport, Client]]: ...
+
+
+@pytest.fixture
+def serving(transport: TransportName) -> Serving:
+    """Each test here runs on each transport."""
+
+    @asynccontextmanager
+    async def serve(
+        picker: FakePicker, conversation: ConversationSettings | None = None, **settings: Any
+    ) -> AsyncIterator[tuple[Transport, Client]]:
+        before = asyncio.all_tasks()
+        server = make_transport(
+            transport,
+            picker,
+            conversation=conversation,
+            settings=ServerSettings(port=0, host="127.0.0.1", **settings),
+        )
+        await server.start()
+        # Messages of any size: the limits under test are the server's.
+        options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}", options=options) as channel:
+                yield server, Client(channel)
+        finally:
+            await server.stop()
+        # grpc may still begin what it had taken in before, only for it to end at once.
+        await until(lambda: server.streams == 0 and asyncio.all_tasks() <= before)
+
+    return serve
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -89,7 +106,7 @@ async def closed(call: Any) -> grpc.StatusCode:
     return code
 
 
-async def test_a_whole_exchange() -> None:
+async def test_a_whole_exchange(serving: Serving) -> None:
     """A request goes to its endpoint and a response comes back, on one stream that ends well."""
     picker = FakePicker()
     async with serving(picker) as (_, client):
@@ -109,7 +126,7 @@ async def test_a_whole_exchange() -> None:
     assert picker.heard == {"submit": 1, "first_byte": 1, "ended": 1}
 
 
-async def test_an_eviction_reaches_a_gateway_that_waits() -> None:
+async def test_an_eviction_reaches_a_gateway_that_waits(serving: Serving) -> None:
     """A running request is told to end out of the blue: the refusal is sent, then the stream ends, then it is over."""
     picker = FakePicker()
     async with serving(picker) as (_, client):
@@ -124,16 +141,15 @@ async def test_an_eviction_reaches_a_gateway_that_waits() -> None:
     assert [each.outcome for each in picker.responses] == [ResponseOutcome.EVICTED]
 
 
-async def test_an_eviction_waits_for_a_write_under_way() -> None:
-    """While a message is still being written nobody else writes: the refusal follows it."""
+async def test_an_eviction_waits_for_what_is_being_written(serving: Serving) -> None:
+    """While a message is still being written nothing else is: the refusal follows it."""
     picker = FakePicker()
-    async with serving(picker) as (server, client):
+    async with serving(picker) as (_, client):
         call = await client.chat()
         await heard(call, 2)
         await call.write(gateway.response_headers())
         await call.write(gateway.response_body(b"x" * 4 * MIB))
-        (stream,) = server._calls
-        await until(lambda: picker.heard["first_byte"] == 1 and stream._write is not None)
+        await picker.has_heard(first_byte=1)
         assert picker.evict_all(Begun.EVICTED) == [True]
         assert gateway.kinds(await heard(call, 3)) == [
             "response_headers",
@@ -144,7 +160,7 @@ async def test_an_eviction_waits_for_a_write_under_way() -> None:
     assert [each.outcome for each in picker.responses] == [ResponseOutcome.EVICTED]
 
 
-async def test_a_decision_that_comes_later() -> None:
+async def test_a_decision_that_comes_later(serving: Serving) -> None:
     """A queued stream hears of its dispatch when it happens, and goes on as usual."""
     picker = FakePicker(Decide.LATER)
     async with serving(picker) as (_, client):
@@ -162,7 +178,7 @@ async def test_a_decision_that_comes_later() -> None:
 
 
 @pytest.mark.parametrize("half_closed", [False, True])
-async def test_a_refusal_closes_the_stream(half_closed: bool) -> None:
+async def test_a_refusal_closes_the_stream(serving: Serving, half_closed: bool) -> None:
     """The refusal comes as an HTTP answer and the stream ends well, whether or not the gateway closed its side."""
     picker = FakePicker(Decide.LATER)
     async with serving(picker) as (server, client):
@@ -178,7 +194,7 @@ async def test_a_refusal_closes_the_stream(half_closed: bool) -> None:
     assert picker.heard == {"submit": 1}
 
 
-async def test_a_half_closed_stream_is_dispatched() -> None:
+async def test_a_half_closed_stream_is_dispatched(serving: Serving) -> None:
     """A gateway that only listens any more gets its answers and the end of the stream."""
     picker = FakePicker(Decide.LATER)
     async with serving(picker) as (_, client):
@@ -192,7 +208,7 @@ async def test_a_half_closed_stream_is_dispatched() -> None:
     assert picker.responses[0].outcome is ResponseOutcome.ENDED
 
 
-async def test_a_reset_while_queued_cancels() -> None:
+async def test_a_reset_while_queued_cancels(serving: Serving) -> None:
     """A stream that breaks while it waits leaves the queue, and deciding about it later does no harm."""
     picker = FakePicker(Decide.LATER)
     async with serving(picker) as (server, client):
@@ -206,7 +222,7 @@ async def test_a_reset_while_queued_cancels() -> None:
     assert picker.heard == {"submit": 1, "cancel": 1}
 
 
-async def test_a_reset_while_running_ends() -> None:
+async def test_a_reset_while_running_ends(serving: Serving) -> None:
     """A stream that breaks in the middle of its response is told as unfinished."""
     picker = FakePicker()
     async with serving(picker) as (_, client):
@@ -219,7 +235,7 @@ async def test_a_reset_while_running_ends() -> None:
     assert picker.responses[0].outcome is ResponseOutcome.ABORTED
 
 
-async def test_many_streams_that_break_at_any_point() -> None:
+async def test_many_streams_that_break_at_any_point(serving: Serving) -> None:
     """Whatever the moment, every submission gets exactly one end, and nothing is left behind."""
     picker = FakePicker(Decide.LATER)
 
@@ -243,7 +259,7 @@ async def test_many_streams_that_break_at_any_point() -> None:
     assert ends == picker.heard["submit"]
 
 
-async def test_a_body_of_50_mb_in_one_message_is_too_large() -> None:
+async def test_a_body_of_50_mb_in_one_message_is_too_large(serving: Serving) -> None:
     """It is answered with 413, never with a gRPC error."""
     picker = FakePicker()
     async with serving(picker) as (_, client):
@@ -256,7 +272,7 @@ async def test_a_body_of_50_mb_in_one_message_is_too_large() -> None:
     assert picker.heard == {"rejected": 1}
 
 
-async def test_a_body_that_grows_is_refused_with_the_part_that_is_too_much() -> None:
+async def test_a_body_that_grows_is_refused_with_the_part_that_is_too_much(serving: Serving) -> None:
     """The 33rd of endless mebibytes gets the 413."""
     picker = FakePicker()
     async with serving(picker) as (_, client):
@@ -269,7 +285,7 @@ async def test_a_body_that_grows_is_refused_with_the_part_that_is_too_much() -> 
     assert picker.heard == {"rejected": 1}
 
 
-async def test_a_message_size_can_be_configured() -> None:
+async def test_a_message_size_can_be_configured(serving: Serving) -> None:
     """A message above the configured size is grpc's to refuse, and takes nothing else down."""
     picker = FakePicker()
     async with serving(picker, max_receive_bytes=1000) as (_, client):
@@ -281,7 +297,7 @@ async def test_a_message_size_can_be_configured() -> None:
     assert picker.heard == {"submit": 1, "ended": 1}
 
 
-async def test_large_bodies_come_back_whole() -> None:
+async def test_large_bodies_come_back_whole(serving: Serving) -> None:
     """20 MB that waited come back in order, in pieces the gateway can take."""
     picker = FakePicker(Decide.LATER)
     chunks = [bytes([number]) * MIB for number in range(20)]
@@ -300,7 +316,7 @@ async def test_large_bodies_come_back_whole() -> None:
 
 
 @pytest.mark.parametrize("value", ["x" * 60_000, b"\xff\xfe" * 100], ids=["60 KB", "not UTF-8"])
-async def test_strange_headers_are_tolerated(value: str | bytes) -> None:
+async def test_strange_headers_are_tolerated(serving: Serving, value: str | bytes) -> None:
     """A header of 60 KB, and one that is no text, pass; as control headers they are ignored and reported."""
     picker = FakePicker()
     names = ("cookie", "x-llm-d-inference-objective")
@@ -314,7 +330,7 @@ async def test_strange_headers_are_tolerated(value: str | bytes) -> None:
     assert picker.facts[0].invalid_headers == ("x-llm-d-inference-objective",)
 
 
-async def test_garbage_is_answered() -> None:
+async def test_garbage_is_answered(serving: Serving) -> None:
     """Bytes that are no message of the protocol get a 400 on the stream, not a broken stream."""
     picker = FakePicker()
     async with (
@@ -329,7 +345,7 @@ async def test_garbage_is_answered() -> None:
     assert picker.heard == {"rejected": 1}
 
 
-async def test_a_peer_that_never_reads_is_not_read() -> None:
+async def test_a_peer_that_never_reads_is_not_read(serving: Serving) -> None:
     """What isn't taken from us is not taken from the peer either, so memory stays bounded; its reset is noticed."""
     picker = FakePicker()
     settings = ConversationSettings(parsers=PASSTHROUGH.parsers, max_request_body_bytes=1000 * MIB)
@@ -360,7 +376,7 @@ async def stalled(progress: Callable[[], int]) -> None:
         await asyncio.sleep(0.5)
 
 
-async def test_a_decision_for_a_peer_that_never_reads() -> None:
+async def test_a_decision_for_a_peer_that_never_reads(serving: Serving) -> None:
     """A held body that nobody takes is written by one task that waits, and goes away with the stream."""
     picker = FakePicker(Decide.LATER)
     async with serving(picker) as (server, client):
@@ -376,14 +392,18 @@ async def test_a_decision_for_a_peer_that_never_reads() -> None:
         assert picker.heard["ended"] + picker.heard["delivery_failed"] == 1
 
 
-async def test_keepalive_pings_never_end_a_stream() -> None:
-    """Tens of thousands of pings on a connection with a held stream: each is answered, and the stream still lives."""
+PINGS = {TransportName.GRPCIO: 20_000, TransportName.NATIVE: 1_000}
+"""As many as each lets through without looking at the rate: a gateway's keepalive is one in a second at most."""
+
+
+async def test_keepalive_pings_never_end_a_stream(serving: Serving, transport: TransportName) -> None:
+    """Masses of pings on a connection with a held stream: each is answered, and the stream still lives."""
     picker = FakePicker(Decide.LATER)
     async with serving(picker) as (server, _):
         with RawConnection(server.port) as connection:
             connection.open_stream(0, bytes(gateway.request_headers()), bytes(gateway.request_body()))
             await picker.has_heard(submit=1)
-            await asyncio.to_thread(connection.ping, 20_000)
+            await asyncio.to_thread(connection.ping, PINGS[transport])
             assert connection.farewell is None
             picker.dispatch_all()
             await asyncio.to_thread(connection.read_until, lambda: connection.answered)
@@ -391,7 +411,7 @@ async def test_keepalive_pings_never_end_a_stream() -> None:
         await picker.has_heard(ended=1)
 
 
-async def test_a_burst_is_not_thinned_out() -> None:
+async def test_a_burst_is_not_thinned_out(serving: Serving, transport: TransportName) -> None:
     """Streams that pile up while the loop is busy are all served: which of them are refused is the queue's business."""
     picker = FakePicker()
     count = 2500
@@ -403,10 +423,12 @@ async def test_a_burst_is_not_thinned_out() -> None:
                     connection.open_stream(number, bytes(gateway.request_headers(end=True)))
                 connection.ping(1)
 
-            # Joining blocks the loop: grpc's threads take in everything, and nobody accepts any of it.
             thread = threading.Thread(target=burst)
             thread.start()
-            thread.join()
+            if transport is TransportName.GRPCIO:
+                # Joining blocks the loop: grpc's threads take in everything, and nobody accepts any of it.
+                thread.join()
+            await asyncio.to_thread(thread.join)
             await asyncio.to_thread(
                 connection.read_until, lambda: len(connection.answered) + connection.resets.total() >= count
             )
@@ -415,7 +437,7 @@ async def test_a_burst_is_not_thinned_out() -> None:
         await picker.has_heard(ended=count)
 
 
-async def test_while_draining_new_streams_are_served() -> None:
+async def test_while_draining_new_streams_are_served(serving: Serving) -> None:
     """Waiting for the open streams shuts nobody out; stopping cuts off what is left."""
     picker = FakePicker()
     async with serving(picker) as (server, client):
@@ -441,7 +463,7 @@ async def test_while_draining_new_streams_are_served() -> None:
     ]
 
 
-async def test_stopping_gives_running_streams_their_grace() -> None:
+async def test_stopping_gives_running_streams_their_grace(serving: Serving) -> None:
     """A stream that ends within the grace period is not cut off."""
     picker = FakePicker()
     async with serving(picker) as (server, client):
@@ -456,16 +478,37 @@ async def test_stopping_gives_running_streams_their_grace() -> None:
     assert picker.responses[0].outcome is ResponseOutcome.COMPLETED
 
 
-async def test_a_port_that_is_taken_is_an_error() -> None:
+async def test_a_port_that_is_taken_is_an_error(serving: Serving, transport: TransportName) -> None:
     """Two servers never share a port silently."""
     async with serving(FakePicker()) as (server, _):
-        second = ExtProcServer(FakePicker(), settings=ServerSettings(port=server.port, host="127.0.0.1"))
+        second = make_transport(
+            transport, FakePicker(), settings=ServerSettings(port=server.port, host="127.0.0.1")
+        )
         with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1:{server.port}"):
             await second.start()
 
 
-async def test_a_bug_in_the_picker_fails_one_stream(caplog: pytest.LogCaptureFixture) -> None:
-    """An exception where none is allowed is logged by grpc and costs the stream, nothing more."""
+async def test_a_port_is_shared_only_by_those_who_all_say_so(
+    serving: Serving, transport: TransportName
+) -> None:
+    """With SO_REUSEPORT on both sides two pickers listen on one port; otherwise the second is refused."""
+    async with serving(FakePicker(), port_sharing=PortSharing.ON) as (server, _):
+        for sharing in PortSharing:
+            settings = ServerSettings(port=server.port, host="127.0.0.1", port_sharing=sharing)
+            second = make_transport(transport, FakePicker(), settings=settings)
+            if sharing is PortSharing.OFF:
+                with pytest.raises(OSError, match="cannot listen"):
+                    await second.start()
+            else:
+                await second.start()
+                assert second.port == server.port
+            await second.stop()
+
+
+async def test_a_bug_in_the_picker_fails_one_stream(
+    serving: Serving, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An exception where none is allowed is logged and costs the stream, nothing more."""
 
     class Broken(FakePicker):
         def submit(self, facts: object, answer: object) -> int:
@@ -475,4 +518,4 @@ async def test_a_bug_in_the_picker_fails_one_stream(caplog: pytest.LogCaptureFix
         call = await client.chat()
         assert await call.code() is grpc.StatusCode.UNKNOWN
         await until(lambda: server.streams == 0)
-    assert "a bug" in caplog.text
+    assert "a bug" in caplog.text + capsys.readouterr().out
