@@ -138,7 +138,7 @@ def _run(argv: Sequence[str]) -> RunSome:
         action="append",
         default=[],
         metavar="TARGET",
-        help="picker, picker:lean, envoy:least-request, envoy:round-robin, direct, or "
+        help="picker, picker:lean, picker:native, picker:grpcio, envoy:least-request, envoy:round-robin, direct, or "
         "extproc=HOST:PORT[,lean][,tls][,pid=N][,name=NAME]; again for more (default: what the scenario names)",
     )
     parser.add_argument(

@@ -28,8 +28,8 @@ from benchmarks.costs import report, variant
 from benchmarks.costs.programs import Programs
 from benchmarks.costs.rows import ENTRIES, GROUPS
 from benchmarks.costs.scale import FULL, QUICK
-from benchmarks.costs.table import Failure, Line, render
-from benchmarks.costs.variant import PLAIN
+from benchmarks.costs.table import Failure, Line, Skip, render
+from benchmarks.costs.variant import BOTH
 from epp.quickstart.children import Children
 
 if TYPE_CHECKING:
@@ -48,12 +48,15 @@ async def measure(
     *,
     directory: Path,
     console: Console,
-    variants: Sequence[Variant] = (PLAIN,),
+    variants: Sequence[Variant] = BOTH,
 ) -> tuple[list[Line], list[Failure]]:
-    """Measure these rows. What can't be measured is told, and the others go on."""
+    """Measure these rows. What can't be measured is told, and the others go on.
+
+    What is left out is told on the console only.
+    """
     wanted = frozenset(rows)
     groups = [[entry for entry in group if wanted & set(entry.rows)] for group in GROUPS]
-    found: list[Line | Failure] = []
+    found: list[Line | Skip | Failure] = []
     async with Children(logs=directory / "logs") as children:
         base = Programs(children, directory=directory, variants=variants)
         with _progress(console) as progress:
@@ -63,12 +66,16 @@ async def measure(
                 for measured in await asyncio.gather(*(_measure(entry, scale, base) for entry in group)):
                     found += measured
                 progress.advance(bar, len(group))
+    for each in found:
+        if isinstance(each, Skip) and each.row in wanted:
+            told = f"{each.row}: left out: {each.what}: {each.why}"
+            console.print(told, style="yellow", highlight=False, markup=False)
     lines = [each for each in found if isinstance(each, Line) and each.row in wanted]
     failures = [each for each in found if isinstance(each, Failure) and each.row in wanted]
     return lines, failures
 
 
-async def _measure(entry: Entry, scale: Scale, base: Programs) -> Sequence[Line | Failure]:
+async def _measure(entry: Entry, scale: Scale, base: Programs) -> Sequence[Line | Skip | Failure]:
     """The lines of an entry, or a failure for each of its rows."""
     place = base.directory / entry.rows[0]
     try:
@@ -104,7 +111,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         default=[],
         type=variant.parse,
         metavar="'FLAGS'",
-        help="measure a picker with these flags, too, beside the one without; give it again for another one",
+        help="measure a picker with these flags, too, beside those without; on the native transport unless they say "
+        "otherwise; give it again for another one",
     )
     parser.add_argument(
         "--out",
@@ -138,7 +146,7 @@ def main(argv: list[str] | None = None, *, scale: Scale | None = None) -> int:
                 scale,
                 directory=Path(directory),
                 console=console,
-                variants=(PLAIN, *options.picker_flags),
+                variants=(*BOTH, *options.picker_flags),
             )
         )
     console.print(render(lines, failures))

@@ -11,19 +11,15 @@ from __future__ import annotations
 
 import argparse
 from enum import Enum
-from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
 
+from benchmarks.costs.echo import Echo
 from benchmarks.program import SERVING, run, say
 from epp.extproc.listen import SERVICE
 from epp.extproc.wire import ext_proc_pb2 as wire
 from epp.serve import garbage
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 
 _MOST_STREAMS = 1_000_000
 
@@ -69,41 +65,12 @@ class BareServer:
     async def _process(
         self, _: object, context: grpc.aio.ServicerContext[wire.ProcessingRequest, wire.ProcessingResponse]
     ) -> None:
-        held: list[wire.ProcessingRequest] = []
+        echo = Echo()
         while (message := await context.read()) is not grpc.aio.EOF:
-            match message.WhichOneof("request"):
-                case "request_headers":
-                    held.append(message)
-                case "request_body":
-                    held.append(message)
-                    if message.request_body.end_of_stream and self._bareness is Bareness.ECHO:
-                        for answer in _answers(held):
-                            await context.write(answer)
-                        held.clear()
-                case "response_headers":
-                    await context.write(
-                        wire.ProcessingResponse(
-                            response_headers=wire.HeadersResponse(response=wire.CommonResponse())
-                        )
-                    )
-                case "response_body":
-                    answer = wire.ProcessingResponse()
-                    piece = answer.response_body.response.body_mutation.streamed_response
-                    piece.body = message.response_body.body
-                    piece.end_of_stream = message.response_body.end_of_stream
+            answers = echo.answers(message)
+            if self._bareness is Bareness.ECHO:
+                for answer in answers:
                     await context.write(answer)
-                case other:
-                    raise ValueError(f"the load generator sends no {other}")
-
-
-def _answers(held: list[wire.ProcessingRequest]) -> Iterator[wire.ProcessingResponse]:
-    yield wire.ProcessingResponse(request_headers=wire.HeadersResponse(response=wire.CommonResponse()))
-    for message in held[1:]:
-        answer = wire.ProcessingResponse()
-        piece = answer.request_body.response.body_mutation.streamed_response
-        piece.body = message.request_body.body
-        piece.end_of_stream = message.request_body.end_of_stream
-        yield answer
 
 
 async def _serve(bareness: Bareness) -> None:

@@ -1,5 +1,7 @@
 """A gateway to drive a picker with: speaks ext_proc as Envoy does, over one connection, as many streams as wanted.
 
+Where the server announces that it takes no more streams on a connection there will be another one, as with Envoy.
+
 It sends a request whole without waiting, since full duplex doesn't; reads the answers up to the end of the body that
 comes back; and then shows the response, each message once the one before has been answered, as tokens come one by one.
 An answer is checked for being the right kind, nothing more: what this process spends is not measured, but the
@@ -8,58 +10,57 @@ machine has to bear it.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Self
 
-import grpc.aio
-
 from benchmarks.costs import messages
-from epp.extproc.listen import SERVICE
+from benchmarks.costs.connection import Connection, StreamFailedError
 from epp.extproc.wire import ext_proc_pb2 as wire
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-_LONGEST_MESSAGE_BYTES = 1024 * 1024
+    from benchmarks.costs.connection import Call
 
-
-class StreamFailedError(Exception):
-    """A stream got another answer than an endpoint and its own bytes back, or none."""
+__all__ = ["Gateway", "Stream", "StreamFailedError", "require_dispatch"]
 
 
 class Gateway:
-    """One connection to a picker."""
+    """All connections to one picker."""
 
     def __init__(self, port: int) -> None:
-        self._channel = grpc.aio.insecure_channel(
-            f"127.0.0.1:{port}",
-            options=[
-                ("grpc.max_receive_message_length", _LONGEST_MESSAGE_BYTES),
-                # Channels to one address would share a connection otherwise.
-                ("grpc.use_local_subchannel_pool", 1),
-            ],
-        )
-        self._process = self._channel.stream_stream(f"/{SERVICE}/Process")
+        self._port = port
+        self.connections: list[Connection] = []
+        """A new stream goes to the first that has room for it."""
 
     async def __aenter__(self) -> Self:
+        await self._connect()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._channel.close()
+        for connection in self.connections:
+            connection.close()
+
+    async def _connect(self) -> Connection:
+        connection = await Connection.to(self._port)
+        self.connections.append(connection)
+        return connection
 
     async def open(self, request: Sequence[bytes]) -> Stream:
         """A stream for a request, which is sent whole."""
-        stream = Stream(self._process())
+        connection = next((each for each in self.connections if each.has_room), None)
+        stream = Stream((connection or await self._connect()).call())
         await stream.send(*request)
         return stream
 
-    async def serve(self, request: Sequence[bytes], *, chunks: int) -> None:
+    async def serve(self, request: Sequence[bytes], *, chunks: int, pause_s: float = 0.0) -> None:
         """One request from its first message to the end of its response of so many chunks and an end."""
         stream = await self.open(request)
         await stream.dispatched()
-        await stream.respond(chunks=chunks)
+        await stream.respond(chunks=chunks, pause_s=pause_s)
 
 
 class Stream:
@@ -67,16 +68,13 @@ class Stream:
 
     __slots__ = ("_call",)
 
-    def __init__(self, call: grpc.aio.StreamStreamCall) -> None:
+    def __init__(self, call: Call) -> None:
         self._call = call
 
     async def send(self, *sent: bytes) -> None:
         """Messages of the gateway, without waiting for answers."""
-        try:
-            for message in sent:
-                await self._call.write(message)
-        except grpc.aio.AioRpcError as error:
-            raise StreamFailedError(f"the stream was ended: {error.details()}") from error
+        for message in sent:
+            await self._call.send(message)
 
     async def dispatched(self) -> None:
         """Return when the request has an endpoint and its whole body has come back."""
@@ -85,10 +83,12 @@ class Stream:
         while not answer.request_body.response.body_mutation.streamed_response.end_of_stream:
             answer = await self.answer()
 
-    async def respond(self, *, chunks: int) -> None:
+    async def respond(self, *, chunks: int, pause_s: float = 0.0) -> None:
         """Show the response, and end the stream."""
         await self.begin_response()
         for _ in range(chunks):
+            if pause_s:
+                await asyncio.sleep(pause_s)
             await self.send(messages.RESPONSE_CHUNK)
             await self.answer()
         await self.send(messages.RESPONSE_END)
@@ -104,8 +104,8 @@ class Stream:
         answer = await self.answer()
         while not answer.response_body.response.body_mutation.streamed_response.end_of_stream:
             answer = await self.answer()
-        await self._call.done_writing()
-        if await self._call.read() is not grpc.aio.EOF:
+        self._call.done_sending()
+        if await self._call.receive() is not None:
             raise StreamFailedError("something came after the end of the response")
 
     def cancel(self) -> None:
@@ -115,15 +115,12 @@ class Stream:
     @property
     def ended(self) -> bool:
         """Whether the stream is closed, by whomever."""
-        return bool(self._call.done())
+        return self._call.ended
 
     async def answer(self) -> wire.ProcessingResponse:
         """The picker's next message. Raises `StreamFailedError` if none comes."""
-        try:
-            data = await self._call.read()
-        except grpc.aio.AioRpcError as error:
-            raise StreamFailedError(f"the stream failed: {error.details()}") from error
-        if data is grpc.aio.EOF:
+        data = await self._call.receive()
+        if data is None:
             raise StreamFailedError("the stream was closed before its end")
         return wire.ProcessingResponse.FromString(data)
 

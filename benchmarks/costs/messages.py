@@ -46,7 +46,7 @@ def request(number: int, *, objective: str = "", body_bytes: int = BODY_BYTES) -
         "x-forwarded-for": "192.0.2.7",
         "x-forwarded-proto": "http",
         "x-request-id": f"bench-{number}",
-        "x-llm-d-inference-fairness-id": f"tenant-{number % _FLOWS}",
+        "x-llm-d-inference-fairness-id": flow(number),
     }
     if objective:
         headers["x-llm-d-inference-objective"] = objective
@@ -57,6 +57,11 @@ def request(number: int, *, objective: str = "", body_bytes: int = BODY_BYTES) -
         ),
     )
     return (first.SerializeToString(), *_body_messages(body_bytes))
+
+
+def flow(number: int) -> str:
+    """Whose request it is."""
+    return f"tenant-{number % _FLOWS}"
 
 
 RESPONSE_HEADERS = wire.ProcessingRequest(
@@ -87,14 +92,16 @@ RESPONSE_END = wire.ProcessingRequest(
 
 @cache
 def _body_messages(size: int) -> tuple[bytes, ...]:
-    body = _body(size)
-    pieces = [body[start : start + PIECE_BYTES] for start in range(0, size, PIECE_BYTES)]
+    whole = body(size)
+    pieces = [whole[start : start + PIECE_BYTES] for start in range(0, size, PIECE_BYTES)]
     messages = [wire.ProcessingRequest(request_body=wire.HttpBody(body=piece)) for piece in pieces]
     messages.append(wire.ProcessingRequest(request_body=wire.HttpBody(end_of_stream=True)))
     return tuple(message.SerializeToString() for message in messages)
 
 
-def _body(size: int) -> bytes:
+@cache
+def body(size: int) -> bytes:
+    """The chat completion that is asked for, of so many bytes."""
     chat = {
         "model": "bench-model",
         "stream": True,

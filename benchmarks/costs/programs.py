@@ -15,16 +15,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.costs.variant import PLAIN, Variant
+from benchmarks.costs import envoy
+from benchmarks.costs.variant import BOTH
 from benchmarks.program import RESULT, SERVING, heard
 from epp.extproc.polling import let_listeners_poll
 from epp.quickstart.address import Server as PoolServer
 from epp.quickstart.address import parse_address
 from epp.quickstart.manifests import render_objects
+from epp.quickstart.ports import free_ports
+from epp.quickstart.proxy import envoy_command, until_answering
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
 
+    from benchmarks.costs.variant import Variant
     from epp.quickstart.children import Child, Children
 
 _READY_WITHIN_S = 60.0
@@ -99,15 +103,17 @@ class Standing(NamedTuple):
     """Servers that every row may put requests through, and none may stop."""
 
     bare: Serving
-    """With grpc as it comes."""
+    """On grpc.aio, with grpc as it comes."""
     alike: Serving
-    """A bare server for which grpc polls as it does for the picker."""
+    """The same, but grpc polls as it does for a picker on it."""
+    engine: Serving
+    """A bare server on the picker's own engine."""
     pickers: tuple[Measured, ...]
 
     @property
     def all(self) -> tuple[Serving, ...]:
         """The bare servers first."""
-        return (self.bare, self.alike, *(picker.serving for picker in self.pickers))
+        return (self.bare, self.alike, self.engine, *(picker.serving for picker in self.pickers))
 
 
 class Programs:
@@ -118,7 +124,7 @@ class Programs:
         children: Children,
         *,
         directory: Path,
-        variants: Sequence[Variant] = (PLAIN,),
+        variants: Sequence[Variant] = BOTH,
         base: Programs | None = None,
     ) -> None:
         """With a `base` the standing servers are that one's, and only what is started here ends with `children`."""
@@ -135,8 +141,11 @@ class Programs:
         if self._base is not None:
             return await self._base.standing()
         if self._standing is None:
-            bare, alike, pickers = await together(self.bare(), self._bare_alike(), self.pickers(PickerPool()))
-            self._standing = Standing(bare, alike, pickers)
+            self._standing = Standing(
+                *await together(
+                    self.bare(), self._bare_alike(), self.bare_native(), self.pickers(PickerPool())
+                )
+            )
         return self._standing
 
     async def pickers(self, *pools: PickerPool) -> tuple[Measured, ...]:
@@ -146,8 +155,12 @@ class Programs:
         return tuple(map(Measured, self.variants, servings))
 
     async def bare(self, *arguments: str) -> Serving:
-        """The bare server."""
+        """The bare server on grpc.aio."""
         return await self._serving("benchmarks.costs.bare", arguments)
+
+    async def bare_native(self) -> Serving:
+        """The bare server on the picker's own engine."""
+        return await self._serving("benchmarks.costs.bare_native", ())
 
     async def _bare_alike(self) -> Serving:
         env = dict(self._env)
@@ -171,7 +184,7 @@ class Programs:
         said = await child.announcement(partial(heard, SERVING), within_s=_READY_WITHIN_S)
         return str(said["kubeconfig"])
 
-    async def picker(self, pool: PickerPool, variant: Variant = PLAIN) -> Serving:
+    async def picker(self, pool: PickerPool, variant: Variant) -> Serving:
         """`epp serve` in file mode."""
         directory = self.directory / f"picker-{next(self._numbers)}"
         directory.mkdir(parents=True)
@@ -189,10 +202,22 @@ class Programs:
                 *("--grpc-port", "0", "--grpc-health-port", "0", "--metrics-port", "0"),
                 *("--secure-serving=false", "--drain-timeout", "0s", "--stream-drain-timeout", "0s"),
                 *("--zap-encoder", "json"),
-                *variant.flags,
+                *variant.arguments,
             ),
             key=_LOG_MESSAGE,
         )
+
+    async def envoy(self, picker: Serving, *, binary: Path, upstream_port: int) -> int:
+        """An Envoy that asks this server about every request; gives the port where clients ask."""
+        listen, admin = free_ports(2)
+        ports = envoy.Ports(listen=listen, admin=admin, picker=picker.port, upstream=upstream_port)
+        name = f"envoy-{next(self._numbers)}"
+        self.directory.mkdir(parents=True, exist_ok=True)
+        config = self.directory / f"{name}.yaml"
+        config.write_text(envoy.config(ports), encoding="utf-8")
+        child = await self._children.start(name, envoy_command(binary, config, workers=1))
+        await until_answering(child, f"http://127.0.0.1:{admin}/ready", within_s=_READY_WITHIN_S)
+        return listen
 
     async def result(self, module: str, **options: object) -> dict[str, Any]:
         """Run a measuring program to its end; gives what it found. An option with several values is given often."""

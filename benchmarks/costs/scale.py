@@ -25,8 +25,12 @@ class Scale:
     """In a long response."""
     long_requests: int
     """With long prompts, in one burst."""
+    alone_streams: int
+    """One at a time, in one round, at each server, of the row that is about chunks."""
     alone_requests: int
     """One at a time, in one round, at each server."""
+    through_requests: int
+    """One at a time, in one round, through each Envoy."""
     streams: int = 32
     """At a time, in a burst."""
     bands: int = 8
@@ -61,7 +65,9 @@ FULL = Scale(
     chunk_requests=32,
     chunks=101,
     long_requests=32,
-    alone_requests=300,
+    alone_streams=3,
+    alone_requests=200,
+    through_requests=300,
     cycles=24_000,
     policy_cycles=8_000,
     idle_s=4.0,
@@ -76,7 +82,9 @@ QUICK = Scale(
     chunk_requests=16,
     chunks=51,
     long_requests=16,
+    alone_streams=2,
     alone_requests=50,
+    through_requests=100,
     cycles=5_000,
     policy_cycles=1_200,
     beside_queued=10_000,

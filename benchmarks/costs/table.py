@@ -58,7 +58,7 @@ class Line:
     """The row of the cost table that it belongs to: what `--only` takes."""
     what: str
     variant: str = ""
-    """The flags of the picker that was measured; '' for the picker as it is, and where no picker was."""
+    """The transport and the flags of the picker that was measured; '' where no picker was."""
     bound: Bound
     rounds: tuple[float, ...]
     """One measurement of each round."""
@@ -86,6 +86,15 @@ class Line:
         """From where to where the rounds reach; '' where there was one."""
         low, high = (written(value, self.bound.unit) for value in (min(self.rounds), max(self.rounds)))
         return f"{low} to {high}" if len(self.rounds) > 1 else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Skip:
+    """A line that this machine lacks something for. Nothing is wrong with what would be measured."""
+
+    row: str
+    what: str
+    why: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,7 +193,7 @@ class Stage:
                 )
             )
             if isinstance(target, OurPicker):
-                tasks.create_task(self._put_up_picker(addresses, picker_ports))
+                tasks.create_task(self._put_up_picker(target, addresses, picker_ports))
             if routing is not None:
                 tasks.create_task(self._put_up_gateway(routing))
         self._servers = servers.result()
@@ -201,12 +201,19 @@ class Stage:
             assert self._gateway is not None
             await check_answers(self._http, target, gateway=self._gateway, servers=addresses)
 
-    async def _put_up_picker(self, addresses: tuple[Address, ...], ports: PickerPorts) -> None:
+    async def _put_up_picker(
+        self, target: OurPicker, addresses: tuple[Address, ...], ports: PickerPorts
+    ) -> None:
         wanted = self._scenario.picker
         self._files = PoolFiles(self._directory, servers=addresses, objectives=wanted.objectives)
         self._files.write(wanted.config)
         self._picker = await start_picker(
-            self._children, files=self._files, flags=wanted.flags, ports=ports, http=self._http, env=self._env
+            self._children,
+            files=self._files,
+            flags=(*wanted.flags, *target.flags),
+            ports=ports,
+            http=self._http,
+            env=self._env,
         )
 
     async def _put_up_gateway(self, routing: Picked | Baseline) -> None:

@@ -2,6 +2,8 @@
 
 picker                       our picker behind Envoy, full duplex
 picker:lean                  the same, where the response's body doesn't pass through the picker
+picker:native                as `picker`, on the transport of that name, whatever the default is
+picker:grpcio
 extproc=HOST:PORT            any picker that speaks ext_proc, behind our Envoy; it must know the simulated servers
 extproc=HOST:PORT,lean,tls,pid=N,name=go
 envoy:least-request          Envoy alone
@@ -18,6 +20,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 
+from epp.extproc.transports.transport import TransportName
 from epp.quickstart.address import Address, AddressError, parse_address
 from epp.quickstart.envoy import Balancing, BodyMode
 
@@ -54,11 +57,21 @@ class OurPicker:
     """`epp serve`, started by the harness."""
 
     body_mode: BodyMode = BodyMode.DUPLEX
+    transport: TransportName | None = None
+    """None: the one that `epp serve` takes by itself, or that the scenario's flags name."""
 
     @property
     def name(self) -> str:
         """As it is typed."""
-        return "picker" if self.body_mode is BodyMode.DUPLEX else "picker:lean"
+        special = [] if self.body_mode is BodyMode.DUPLEX else [self.body_mode.value]
+        if self.transport is not None:
+            special.append(self.transport.value)
+        return ":".join(("picker", *special))
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """What makes it this one, for `epp serve`."""
+        return () if self.transport is None else (f"--transport={self.transport.value}",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +109,7 @@ Target = OurPicker | ForeignPicker | EnvoyAlone | Direct
 
 _NAMED: tuple[Target, ...] = (
     *map(OurPicker, BodyMode),
+    *(OurPicker(transport=name) for name in TransportName),
     *map(EnvoyAlone, Balancing),
     Direct(),
 )

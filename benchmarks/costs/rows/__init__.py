@@ -16,13 +16,13 @@ from benchmarks.costs.rows.request import measure_long, measure_request
 from benchmarks.costs.rows.sync import measure_sync
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from benchmarks.costs.programs import Programs
     from benchmarks.costs.scale import Scale
-    from benchmarks.costs.table import Line
+    from benchmarks.costs.table import Line, Skip
 
-    Measure = Callable[[Programs, Scale], Awaitable[list[Line]]]
+    Measure = Callable[[Programs, Scale], Awaitable[Sequence[Line | Skip]]]
 
 
 class Entry(NamedTuple):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.costs.programs import together
 from benchmarks.costs.rows.request import CHUNKS
-from benchmarks.costs.rows.wire import Bursts, request_cpu_s
+from benchmarks.costs.rows.wire import bursts, measure_bursts
 from benchmarks.costs.table import Bound, Judged, Line, Unit, microseconds
 
 if TYPE_CHECKING:
@@ -78,16 +78,17 @@ async def measure_core(programs: Programs, scale: Scale) -> list[Line]:
 
 async def _one_round(programs: Programs, scale: Scale) -> dict[str, float]:
     standing = await programs.standing()
-    load = Bursts(requests=scale.requests, bursts=scale.bursts, chunks=(CHUNKS,))
-    core, [[[bare_s]]] = await together(
+    load = bursts(scale, requests=scale.requests, chunks=(CHUNKS,))
+    core, on_the_wire = await together(
         programs.result_of(
             "benchmarks.costs.corework",
             "speed",
             *core_sizes(scale),
             *("--few-queued", str(scale.few_queued), "--cycles", str(scale.cycles)),
         ),
-        request_cpu_s(programs, [standing.bare], load, scale=scale, rounds=1),
+        measure_bursts(programs, [standing.bare], load, rounds=1),
     )
+    [[[bare_s]]] = on_the_wire.request_cpu_s
     return {**core, "bare_s": bare_s}
 
 

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, assert_never
 
 from benchmarks.costs.programs import PickerPool, together
 from benchmarks.costs.rows.core import core_sizes
 from benchmarks.costs.table import Bound, Line, Unit, written
+from epp.extproc.transports.transport import TransportName
 
 if TYPE_CHECKING:
     from typing import Any
 
     from benchmarks.costs.programs import Programs, Serving
     from benchmarks.costs.scale import Scale
+    from benchmarks.costs.variant import Variant
 
 CORE_BOUND = Bound(2048, Unit.BYTES)
 PROCESS_BOUND = Bound(1.3, Unit.RATIO, "the bare server")
+NATIVE_BOUND = Bound(3 * 1024, Unit.BYTES)
 
 _NO_ROOM = PickerPool(addresses=("127.0.0.1:9",), max_concurrency=1)
 """The first stream takes the only slot, all others are queued."""
+
+
+class _Round(NamedTuple):
+    """Bytes per held stream, besides its body."""
+
+    bare: float
+    pickers: dict[Variant, float]
 
 
 async def measure_memory(programs: Programs, scale: Scale) -> list[Line]:
@@ -34,17 +44,15 @@ async def measure_memory(programs: Programs, scale: Scale) -> list[Line]:
     return [_core_line(core, scale), *_process_lines(rounds, scale)]
 
 
-async def _rounds(programs: Programs, scale: Scale) -> list[dict[str | None, float]]:
+async def _rounds(programs: Programs, scale: Scale) -> list[_Round]:
     return [await _one_round(programs, scale) for _ in range(scale.long_rounds)]
 
 
-async def _one_round(programs: Programs, scale: Scale) -> dict[str | None, float]:
-    """Bytes per held stream of each variant, and of the bare server, whose name is None."""
+async def _one_round(programs: Programs, scale: Scale) -> _Round:
     bare, pickers = await together(programs.bare("--hold"), programs.pickers(_NO_ROOM))
-    names = [None, *(str(picker.variant) for picker in pickers)]
     servers = [bare, *(picker.serving for picker in pickers)]
-    found = await together(*(_bytes_per_stream(programs, server, scale) for server in servers))
-    return dict(zip(names, found, strict=True))
+    bare_bytes, *found = await together(*(_bytes_per_stream(programs, server, scale) for server in servers))
+    return _Round(bare_bytes, {picker.variant: each for picker, each in zip(pickers, found, strict=True)})
 
 
 async def _bytes_per_stream(programs: Programs, server: Serving, scale: Scale) -> float:
@@ -68,19 +76,29 @@ def _core_line(core: dict[str, Any], scale: Scale) -> Line:
     )
 
 
-def _process_lines(rounds: list[dict[str | None, float]], scale: Scale) -> list[Line]:
-    return [
-        Line(
-            row="memory",
-            what=f"process, per stream of {scale.held:,} held",
-            variant=variant,
-            bound=PROCESS_BOUND,
-            rounds=tuple(each[variant] / each[None] for each in rounds),
-            facts={
-                "picker": written(median(each[variant] for each in rounds), Unit.BYTES),
-                "bare": written(median(each[None] for each in rounds), Unit.BYTES),
-            },
-        )
-        for variant in rounds[0]
-        if variant is not None
-    ]
+def _process_lines(rounds: list[_Round], scale: Scale) -> list[Line]:
+    return [_process_line(variant, rounds, scale) for variant in rounds[0].pickers]
+
+
+def _process_line(variant: Variant, rounds: list[_Round], scale: Scale) -> Line:
+    ours = [each.pickers[variant] for each in rounds]
+    bares = [each.bare for each in rounds]
+    match variant.transport:
+        case TransportName.GRPCIO:
+            bound = PROCESS_BOUND
+            values = [our / bare for our, bare in zip(ours, bares, strict=True)]
+        case TransportName.NATIVE:
+            bound, values = NATIVE_BOUND, ours
+        case _:
+            assert_never(variant.transport)
+    return Line(
+        row="memory",
+        what=f"process, per stream of {scale.held:,} held, besides its body",
+        variant=str(variant),
+        bound=bound,
+        rounds=tuple(values),
+        facts={
+            "picker": written(median(ours), Unit.BYTES),
+            "bare": written(median(bares), Unit.BYTES),
+        },
+    )

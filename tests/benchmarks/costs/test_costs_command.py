@@ -11,7 +11,7 @@ from benchmarks.costs import __main__ as command
 from benchmarks.costs.programs import Programs
 from benchmarks.costs.rows import Entry
 from benchmarks.costs.scale import Scale
-from benchmarks.costs.table import Bound, Line, Unit
+from benchmarks.costs.table import Bound, Line, Skip, Unit
 
 SCALES_SEEN: list[Scale] = []
 VARIANTS_SEEN: list[str] = []
@@ -86,6 +86,24 @@ def test_a_row_that_breaks_is_told_and_the_others_are_measured(
     assert "the child is gone" in capsys.readouterr().out
 
 
+def test_what_the_machine_lacks_something_for_is_told_and_misses_nothing(
+    tmp_path: Path, tiny: Scale, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Status 0, the reason on the screen, and no line: nobody can say what it would have been."""
+
+    async def lack(programs: Programs, scale: Scale) -> list[Skip]:
+        del programs, scale
+        return [Skip("latency", "through Envoy", "Envoy is not installed")]
+
+    monkeypatch.setattr(command, "GROUPS", ((Entry(("latency",), lack), entry("request", 0.5)),))
+    assert command.main(["--only", "latency", "--only", "request", "--out", str(tmp_path)], scale=tiny) == 0
+    written = report(tmp_path)
+    assert isinstance(written["lines"], list)
+    assert [line["row"] for line in written["lines"]] == ["request"]
+    assert written["failures"] == []
+    assert "latency: left out: through Envoy: Envoy is not installed" in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("rows")
 def test_only_measures_the_rows_that_are_asked_for(tmp_path: Path, tiny: Scale) -> None:
     """The others cost no time."""
@@ -106,12 +124,17 @@ def test_quick_is_smaller_and_rounds_can_be_given(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("rows")
 def test_a_picker_with_other_flags_is_measured_beside_the_one_without(tmp_path: Path, tiny: Scale) -> None:
-    """In the same run, each under the flags that it has, the one without first."""
+    """In the same run, each under the transport and the flags that it has, those without flags first."""
     out = ["--only", "request", "--out", str(tmp_path)]
     command.main(out, scale=tiny)
-    assert VARIANTS_SEEN == [""]
-    command.main([*out, "--picker-flags=--transport native", "--picker-flags=--v=5"], scale=tiny)
-    assert VARIANTS_SEEN == ["", "--transport native", "--v=5"]
+    assert VARIANTS_SEEN == ["grpcio", "native"]
+    command.main(
+        [*out, "--picker-flags=--a 1 --transport grpcio --b", "--picker-flags=--v=5 --transport=native"],
+        scale=tiny,
+    )
+    assert VARIANTS_SEEN == ["grpcio", "native", "grpcio --a 1 --b", "native --v=5"]
+    command.main([*out, "--picker-flags=--v=5"], scale=tiny)
+    assert VARIANTS_SEEN == ["grpcio", "native", "native --v=5"]
 
 
 @pytest.mark.parametrize(
@@ -123,6 +146,9 @@ def test_a_picker_with_other_flags_is_measured_beside_the_one_without(tmp_path: 
         (["--picker-flags", "transport native"], "transport native"),
         (["--picker-flags="], "''"),
         (["--picker-flags=--name 'open"], "--name"),
+        (["--picker-flags=--transport carrier-pigeon"], "one of native, grpcio"),
+        (["--picker-flags=--transport"], "one of native, grpcio"),
+        (["--picker-flags=--transport=native"], "measured in every run"),
     ],
 )
 def test_wrong_arguments_are_refused_by_name(

@@ -10,10 +10,14 @@ import pytest
 
 from benchmarks.costs.programs import PickerPool, Programs, together
 from benchmarks.costs.rows import ENTRIES
+from benchmarks.costs.rows import latency as latency_row
 from benchmarks.costs.rows.idle import wake_ups
 from benchmarks.costs.scale import Scale
-from benchmarks.costs.variant import PLAIN, Variant
+from benchmarks.costs.table import Skip
+from benchmarks.costs.variant import BOTH, GRPCIO, Variant
+from epp.extproc.transports.transport import TransportName
 from epp.quickstart.children import ChildError, Children
+from epp.quickstart.proxy import EnvoyNotFoundError
 
 
 async def test_one_fails_and_the_others_are_cancelled() -> None:
@@ -46,18 +50,39 @@ async def test_results_come_in_the_order_of_the_work() -> None:
     assert await together(after(5), after(0), after(2)) == [5, 0, 2]
 
 
-async def test_every_variant_is_measured_and_named(tiny: Scale, tmp_path: Path) -> None:
-    """Two pickers stand beside the bare servers, both get requests, and each line says whose it is."""
+async def test_every_variant_is_measured_and_named(
+    tiny: Scale, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three pickers stand beside the bare servers, all get requests, and each line says whose it is.
+
+    One on the native transport is held against the same bare server as the others, by a bound of its own. Where there
+    is no Envoy the line that needs one says so, and the others are there.
+    """
+
+    def find_nothing() -> Path:
+        raise EnvoyNotFoundError("Envoy is not installed. Somewhere there is one.")
+
+    monkeypatch.setattr(latency_row, "find_envoy", find_nothing)
     latency = next(entry for entry in ENTRIES if entry.rows == ("latency",))
-    variants = (PLAIN, Variant(("--keep-control-headers",)))
+    variants = (*BOTH, Variant(TransportName.GRPCIO, ("--keep-control-headers",)))
     async with Children(logs=tmp_path / "logs") as children:
         base = Programs(children, directory=tmp_path, variants=variants)
         row = Programs(children, directory=tmp_path / "row", base=base)
         standing = await row.standing()
         assert standing is await base.standing()
-        assert len({server.pid for server in standing.all}) == 4
-        lines = await latency.measure(row, tiny)
-    assert [line.variant for line in lines] == [""] * 2 + ["--keep-control-headers"] * 2
+        assert len({server.pid for server in standing.all}) == 6
+        *lines, skip = await latency.measure(row, tiny)
+    assert skip == Skip(
+        "latency",
+        "p50 of one request at a time through Envoy",
+        "Envoy is not installed. Somewhere there is one.",
+    )
+    assert not any(isinstance(line, Skip) for line in lines)
+    assert [(line.variant, line.bound.limit) for line in lines] == [
+        *[("grpcio", 1.5)] * 2,
+        ("native", 1.0),
+        *[("grpcio --keep-control-headers", 1.5)] * 2,
+    ]
     assert all(line.median > 0 for line in lines)
 
 
@@ -77,7 +102,7 @@ sys.stdin.readline()
 
 async def test_flags_reach_the_picker(tmp_path: Path) -> None:
     """One that it doesn't know ends it, and its own words say why."""
-    variants = (PLAIN, Variant(("--no-such-flag",)))
+    variants = (GRPCIO, Variant(TransportName.GRPCIO, ("--no-such-flag",)))
     async with Children(logs=tmp_path / "logs") as children:
         with pytest.raises(ChildError, match="no-such-flag"):
             await Programs(children, directory=tmp_path, variants=variants).pickers(PickerPool())

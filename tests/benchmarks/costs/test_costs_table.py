@@ -78,9 +78,9 @@ def test_microseconds_have_three_digits_at_least(seconds: float, text: str) -> N
 
 
 def test_a_line_says_which_picker_was_measured() -> None:
-    """By the flags that it was started with; the picker as it is has no name."""
-    with_flags = replace(line(1.2), variant="--transport native")
-    assert "CPU per request [--transport native]" in shown(with_flags)
+    """By its transport and the flags that it was started with; where no picker was measured, nobody is named."""
+    with_flags = replace(line(1.2), variant="native --v=5")
+    assert "CPU per request [native --v=5]" in shown(with_flags)
     assert "[" not in shown(line(1.2))
 
 

@@ -144,7 +144,7 @@ async def test_events_reach_servers_and_picker_and_its_end_ends_the_round(
     """A server errs as told; the pool shrinks to the other one; then the picker is killed, and its last words come."""
     servers = Servers(count=2, engine={"max_sequences": 4, "step_s": 0.002}, different={1: {"step_s": 0.003}})
     played = scenario(FAULT, SCALE, FLIP, servers=servers)
-    async with Stage(played, OurPicker(), directory=tmp_path, binary=envoy) as stage:
+    async with Stage(played, parse("picker:grpcio"), directory=tmp_path, binary=envoy) as stage:
         assert len(list((tmp_path / "logs").glob("servers-*.log"))) == 2
         await stage.apply(Fault(at_s=0, servers=[1], requests="error"))
         assert set(await send(stage, http, 4)) == {200, 500}
@@ -154,6 +154,7 @@ async def test_events_reach_servers_and_picker_and_its_end_ends_the_round(
                 pass
         await stage.apply(FLIP)
         picker = next(each for each in psutil.Process().children() if "serve" in each.cmdline())
+        assert "--transport=grpcio" in picker.cmdline()
         with pytest.raises(ChildError, match=r"(?s)picker ended early \(signal SIGKILL\).*serving"):
             await play_without(picker, stage)
 

@@ -16,12 +16,15 @@ from benchmarks.stage.target import (
     is_foreign,
     parse,
 )
+from epp.extproc.transports.transport import TransportName
 from epp.quickstart.address import Address
 from epp.quickstart.envoy import BodyMode
 
 KNOWN = {
     "picker": OurPicker(),
     "picker:lean": OurPicker(BodyMode.LEAN),
+    "picker:native": OurPicker(transport=TransportName.NATIVE),
+    "picker:grpcio": OurPicker(transport=TransportName.GRPCIO),
     "envoy:least-request": EnvoyAlone(),
     "envoy:round-robin": EnvoyAlone(Balancing.ROUND_ROBIN),
     "direct": Direct(),
