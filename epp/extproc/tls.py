@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 CERTIFICATE_FILE: Final = "tls.crt"
@@ -113,8 +113,11 @@ class Certificates:
         self._read = _read_files(settings)
         self.material = _checked(settings, self._read, self_signed() if settings.folder is None else None)
 
-    def renewed(self) -> Material | None:
-        """What has come since it was last asked for; None if all is as before. Asked once for each connection."""
+    def renewed(self, use: Callable[[Material], object] | None = None) -> Material | None:
+        """What has come since it was last asked for; None if all is as before. Asked once for each connection.
+
+        It counts once `use` has taken it, which may raise CertificateError.
+        """
         if self._settings.reload is CertificateReload.OFF:
             return None
         try:
@@ -123,6 +126,8 @@ class Certificates:
                 self._complaint = ""
                 return None
             material = _checked(self._settings, read, self.material.pair)
+            if use is not None and material != self.material:
+                use(material)
         except CertificateError as error:
             # In the middle of a renewal the files don't match for a moment: what was good stays good.
             if str(error) != self._complaint:

@@ -150,6 +150,14 @@ async def test_a_watcher_hears_of_every_change(probing: Probing) -> None:
         watch.cancel()
 
 
+async def test_a_name_of_a_megabyte_gets_a_short_answer(probing: Probing) -> None:
+    """No service is called so, and saying it again would cost seconds."""
+    async with probing() as (_, stub):
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await check(stub, "x" * 1_000_000)
+        assert failed.value.code() in {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
 async def test_an_unknown_service_can_be_watched(probing: Probing) -> None:
     """As the protocol asks, the call stays open and says that nobody knows this service."""
     async with probing() as (server, stub):

@@ -186,6 +186,32 @@ async def test_other_authorities_are_taken_up_too(serving: Serving, tmp_path: Pa
         assert await answers(server.port, server_pair, other)
 
 
+async def test_authorities_may_have_comments_in_any_encoding(serving: Serving, tmp_path: Path) -> None:
+    """What people write between certificates is theirs."""
+    write(tmp_path, server_pair := self_signed())
+    authority, friend = authority_and_client()
+    (tmp_path / "ca.crt").write_bytes("# Zürich\n".encode("latin-1") + authority)
+    async with serving(TlsSettings(tmp_path, client_ca=tmp_path / "ca.crt")) as server:
+        assert await answers(server.port, server_pair, friend)
+
+
+def test_what_cant_be_used_is_not_taken_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A pair counts once whoever needs it has taken it; until then it is offered again."""
+    write(tmp_path, old := self_signed())
+    certificates = Certificates(TlsSettings(tmp_path, CertificateReload.ON))
+    write(tmp_path, new := self_signed())
+
+    def refuse(_: object) -> None:
+        raise CertificateError("too weak")
+
+    assert certificates.renewed(refuse) is None
+    assert certificates.material.pair == old
+    printed = capsys.readouterr().out
+    assert "too weak" in printed
+    assert "certificate reloaded" not in printed
+    assert certificates.renewed(lambda _: None) == (new, None)
+
+
 def authority_and_client() -> tuple[bytes, KeyPair]:
     """A new authority's certificate, and a client's pair that it signed."""
     keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]

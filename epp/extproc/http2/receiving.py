@@ -318,6 +318,9 @@ class Receiver(Generic[S]):
             self.forget(stream, End.RESET_BY_US)
             self._events.append(StreamReset(stream, code))
         elif stream_id <= self.streams.last_id:
+            # A gateway that has just connected may be refused a lot before it has read how many it may open.
+            if code is not ErrorCode.REFUSED_STREAM:
+                self._guard.late_reset(self._now)
             self.streams.remember(stream_id, End.RESET_BY_US)
 
     def forget(self, stream: S, end: End) -> None:

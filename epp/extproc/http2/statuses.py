@@ -72,9 +72,13 @@ def trailers_only(status: Status, message: str = "") -> Headers:
     return (*block, _message_header(message)) if message else block
 
 
+_LONGEST_MESSAGE: Final = 1024
+"""Characters. Header compression takes time that grows with the square of a header's length."""
+
+
 def encode_message(message: str) -> bytes:
     """A message for people, as `grpc-message` carries it."""
-    encoded = quote(message, safe=_AS_THEY_ARE, errors="replace")
+    encoded = quote(message[:_LONGEST_MESSAGE], safe=_AS_THEY_ARE, errors="replace")
     if encoded != encoded.strip():
         encoded = encoded.replace(" ", "%20")
     return encoded.encode()

@@ -10,6 +10,9 @@ import os
 import ssl
 from typing import TYPE_CHECKING, Final
 
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
 from epp.extproc.tls import CertificateError, Certificates, ClientCaError
 
 if TYPE_CHECKING:
@@ -30,10 +33,11 @@ class Contexts:
 
     def current(self) -> ssl.SSLContext:
         """Asked once for each connection."""
-        fresh = self._certificates.renewed()
-        if fresh is not None:
-            self._context = _context(self._settings, fresh)
+        self._certificates.renewed(self._adopt)
         return self._context
+
+    def _adopt(self, material: Material) -> None:
+        self._context = _context(self._settings, material)
 
 
 def _context(settings: TlsSettings, material: Material) -> ssl.SSLContext:
@@ -44,15 +48,25 @@ def _context(settings: TlsSettings, material: Material) -> ssl.SSLContext:
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION | ssl.OP_CIPHER_SERVER_PREFERENCE
     try:
         _load(context, material.pair.certificate + b"\n" + material.pair.key)
-    except ssl.SSLError as error:
-        raise CertificateError(f"{settings.folder}: not usable for TLS: {error.reason}") from None
+    except OSError as error:
+        raise CertificateError(f"{settings.folder}: not usable for TLS: {_shown(error)}") from None
     if material.client_ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
         try:
-            context.load_verify_locations(cadata=material.client_ca.decode())
-        except (ssl.SSLError, ValueError) as error:
+            context.load_verify_locations(cadata=_certificates_alone(material.client_ca))
+        except (OSError, ValueError) as error:
             raise ClientCaError(f"{settings.client_ca}: not usable for TLS: {error}") from None
     return context
+
+
+def _certificates_alone(pem: bytes) -> str:
+    """Without what people write between them, in whatever encoding."""
+    found = x509.load_pem_x509_certificates(pem)
+    return b"".join(each.public_bytes(serialization.Encoding.PEM) for each in found).decode("ascii")
+
+
+def _shown(error: OSError) -> str:
+    return (error.reason if isinstance(error, ssl.SSLError) else error.strerror) or type(error).__name__
 
 
 def _load(context: ssl.SSLContext, pem: bytes) -> None:

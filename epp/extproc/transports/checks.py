@@ -24,6 +24,9 @@ class Method(Enum):
     WATCH = "/grpc.health.v1.Health/Watch"
 
 
+_LONGEST_QUESTION_BYTES: Final = 1024
+"""It is the name of a service, which is kept while its status is watched, and shown where it is unknown."""
+
 HEALTH_METHODS: Final = frozenset(method.value for method in Method)
 
 
@@ -51,6 +54,9 @@ class HealthCall:
     def receive(self, message: bytes) -> None:
         """The question; whatever follows it is ignored."""
         if self._name is not None:
+            return
+        if len(message) > _LONGEST_QUESTION_BYTES:
+            self._finish(Status.RESOURCE_EXHAUSTED, "no service has such a long name")
             return
         try:
             self._name = health_pb2.HealthCheckRequest.FromString(message).service

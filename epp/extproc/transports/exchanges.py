@@ -94,13 +94,17 @@ class NativeExchange(Exchange):
 
     def fail(self) -> None:
         """End it: a bug."""
-        self._finish(Status.UNKNOWN, "unexpected error")
-        super().reset()
+        try:
+            self._finish(Status.UNKNOWN, "unexpected error")
+        finally:
+            super().reset()
 
     def expire(self) -> None:
         """The gateway's own time for it is up."""
-        self._finish(Status.DEADLINE_EXCEEDED)
-        super().reset()
+        try:
+            self._finish(Status.DEADLINE_EXCEEDED)
+        finally:
+            super().reset()
 
     def _finish(self, status: Status, message: str = "") -> None:
         call = self._call

@@ -9,6 +9,8 @@ import ssl
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from epp.extproc.http2.guard import Ending, Offence, Tally, limit_text
 from epp.extproc.http2.limits import Limits
 from epp.extproc.listen import listening_socket
@@ -34,8 +36,8 @@ _ANSWER_S: Final = 1.0
 """How long peers may take to hear that they should go elsewhere."""
 _PARTING_S: Final = 5.0
 """How long they may take to read the last that we said."""
-_CLOSE_S: Final = 1.0
-"""The same, of the end of TLS."""
+
+_log = structlog.get_logger()
 
 
 class NativeServer:
@@ -180,10 +182,10 @@ class NativeServer:
     async def _let_in(self, connection: socket.socket, address: str) -> None:
         """Go through the handshake, if there is one. From its end on the connection is its peer's."""
         service = self._service
-        connection.setblocking(False)
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peer = Peer(service)
         try:
+            connection.setblocking(False)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._contexts is None:
                 await self._loop.connect_accepted_socket(lambda: peer, connection)
             else:
@@ -192,7 +194,7 @@ class NativeServer:
                     connection,
                     ssl=self._contexts.current(),
                     ssl_handshake_timeout=self._limits.handshake_s or _FOREVER_S,
-                    ssl_shutdown_timeout=_CLOSE_S,
+                    ssl_shutdown_timeout=_PARTING_S,
                 )
         except (OSError, TimeoutError) as error:
             connection.close()
@@ -203,6 +205,10 @@ class NativeServer:
             if not peer.has_begun:
                 service.ended(Ending.STOPPED)
             raise
+        except Exception:
+            _log.exception("a connection could not be taken in", peer=address)
+            connection.close()
+            service.ended(Ending.FAILURE)
 
     def _complain(self, error: OSError | TimeoutError, address: str) -> None:
         service = self._service

@@ -327,6 +327,7 @@ class Peer(asyncio.Protocol):
         """The connection can't go on, by a fault of ours; called while its exception is handled."""
         _log.exception("a connection failed", peer=self._address)
         self._ending = Ending.FAILURE
+        self._is_closing = True
         self.abort()
 
     # --------------------------------------------------------------------------------- writing
@@ -370,12 +371,14 @@ class Peer(asyncio.Protocol):
         assert self._follow_up is not None
         handler, follow_up = self._follow_up
         self._follow_up = None
-        self._is_busy = True
-        try:
-            follow_up()
-        except Exception:
-            self._fail(handler)
-        self._is_busy = False
+        # Whoever has something to say again is asked first, and sees to the rest after that.
+        if not handler.touched:
+            self._is_busy = True
+            try:
+                follow_up()
+            except Exception:
+                self._fail(handler)
+            self._is_busy = False
         self._flush()
 
     def _write(self) -> None:

@@ -10,7 +10,15 @@ from epp.extproc.http2.codes import ErrorCode
 from epp.extproc.http2.events import DataReceived, Event, StreamOpened, StreamReset, TrailersReceived
 from epp.extproc.http2.limits import Allowance, Limits
 from tests.extproc.http2 import frames_by_hand as by_hand
-from tests.extproc.http2.frames_by_hand import REQUEST, Peer, assert_well, data, headers, resets
+from tests.extproc.http2.frames_by_hand import (
+    REQUEST,
+    Peer,
+    assert_connection_fault,
+    assert_well,
+    data,
+    headers,
+    resets,
+)
 
 METHOD, SCHEME, PATH, AUTHORITY, TE, TYPE = REQUEST
 
@@ -248,3 +256,12 @@ def test_lengths_of_streams_that_are_gone_are_forgotten() -> None:
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert after - before < 40_000
+
+
+def test_malformed_requests_without_end_are_too_many() -> None:
+    """A request that is refused for its headers counts like one that its peer opened and reset."""
+    peer = Peer(limits=Limits(rapid_resets=Allowance(50, 1.0)))
+    events = peer.feed(
+        *(headers(stream, peer.block([*REQUEST, (b"Upper", b"case")])) for stream in range(1, 200, 2))
+    )
+    assert_connection_fault(peer, events, ErrorCode.ENHANCE_YOUR_CALM)

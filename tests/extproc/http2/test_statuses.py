@@ -49,3 +49,8 @@ def test_blocks_say_the_status_and_the_message(status: Status) -> None:
     said = ((b"grpc-status", str(status.value).encode()), (b"grpc-message", b"why"))
     assert trailers(status, "why") == said
     assert trailers_only(status, "why") == RESPONSE_HEADERS + said
+
+
+def test_a_long_message_is_cut() -> None:
+    """What a peer made long costs neither us nor it: compressing a header takes the square of its length."""
+    assert len(encode_message("x" * 1_000_000)) == 1024

@@ -123,6 +123,23 @@ def test_a_slot_that_one_connection_frees_wakes_streams_of_another() -> None:
         assert all(len(each.answers) == 2 for each in waiting)
 
 
+def test_a_decision_is_told_although_the_gateway_has_ended_its_side() -> None:
+    """It comes just when the end of the call has been put off for a turn: nobody ends the call before it is told."""
+    picker = FakePicker()
+    picker.decide = Decide.LATER
+    with world(picker) as it:
+        line = it.line()
+        call = line.open(*CHAT)
+        call.leave()
+        line.deliver(line.h2.data_to_send())
+        picker.dispatch_all()
+        line.exchange()
+        assert len(call.answers) == 2
+        assert call.answers[0].request_headers.response.header_mutation.set_headers
+        assert picker.heard["delivery_failed"] == 0
+        assert picker.heard["ended"] == 1
+
+
 def test_an_eviction_out_of_the_blue_is_told_in_the_next_turn() -> None:
     """The refusal, then the end of the call, and then the picker hears of it."""
     picker = FakePicker()
