@@ -168,6 +168,9 @@ class Receiver(Generic[S]):
             self.streams.last_id = stream_id
             refusal = self._refusal(block)
             if refusal is not None:
+                # The others are counted for what they are, and may come from gateways that mean well.
+                if refusal is ErrorCode.PROTOCOL_ERROR:
+                    self._guard.late_reset(self._now)
                 self.fail(stream_id, refusal)
             else:
                 self._open(stream_id, block.headers, ends=ends)
@@ -318,9 +321,6 @@ class Receiver(Generic[S]):
             self.forget(stream, End.RESET_BY_US)
             self._events.append(StreamReset(stream, code))
         elif stream_id <= self.streams.last_id:
-            # A gateway that has just connected may be refused a lot before it has read how many it may open.
-            if code is not ErrorCode.REFUSED_STREAM:
-                self._guard.late_reset(self._now)
             self.streams.remember(stream_id, End.RESET_BY_US)
 
     def forget(self, stream: S, end: End) -> None:
