@@ -110,7 +110,7 @@ class _Nobody:
 
     def submit(self, facts: RequestFacts, answer: Answer) -> int:
         """See Picker."""
-        raise NotImplementedError
+        raise NotImplementedError("no exchange is made that could submit anything")
 
     def cancel(self, request_id: int) -> None:
         """See Picker."""

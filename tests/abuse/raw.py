@@ -58,6 +58,7 @@ class Raw:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         reader, writer = await asyncio.open_connection(sock=connection, limit=2**16)
         if reading is Reading.NOTHING:
+            # Transports of sockets can, which asyncio's types don't say.
             writer.transport.pause_reading()  # type: ignore[attr-defined]
         return cls(reader, writer)
 

@@ -75,10 +75,9 @@ class ConnectionFault(Exception):  # noqa: N818 - what a peer did, and no error 
         self.detail = detail
 
 
-class StreamFault(Exception):  # noqa: N818 - as above
-    """The peer did what ends one stream (section 5.4.2)."""
+class StreamFault(Exception):  # noqa: N818 - what a peer did, and no error of ours: the engine catches it
+    """The peer did what ends one stream (section 5.4.2). Only the code is sent; the detail is for whoever debugs us."""
 
     def __init__(self, code: ErrorCode, detail: str) -> None:
         super().__init__(detail)
         self.code = code
-        self.detail = detail
