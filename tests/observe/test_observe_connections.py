@@ -37,7 +37,7 @@ def test_what_is_open_is_what_was_opened_less_what_ended(world):
 def test_each_figure_has_its_series(world):
     """No two of them are mixed up."""
     world.connections = tally = Tally()
-    tally.streams_refused = 1
+    tally.offended(Offence.STREAMS)
     tally.pings_received = 2
     tally.resets_received = 3
     tally.resets_sent = 4

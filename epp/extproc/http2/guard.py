@@ -95,7 +95,6 @@ class Tally:
         "resets_sent",
         "streams_ended",
         "streams_opened",
-        "streams_refused",
     )
 
     def __init__(self) -> None:
@@ -107,8 +106,6 @@ class Tally:
         """Those that were not refused."""
         self.streams_ended = 0
         """Of those, by whatever way."""
-        self.streams_refused = 0
-        """With REFUSED_STREAM."""
         self.resets_received = 0
         self.resets_sent = 0
         self.pings_received = 0
@@ -130,6 +127,11 @@ class Tally:
     def endings(self) -> dict[str, int]:
         """Connections that are no more, by the label for why."""
         return {ending.value: count for ending, count in self.connections_ended.items()}
+
+    @property
+    def streams_refused(self) -> int:
+        """With REFUSED_STREAM."""
+        return self.offences[Offence.STREAMS]
 
     def offences_by_name(self) -> dict[str, int]:
         """How often each limit was passed, by the label for which."""

@@ -255,7 +255,6 @@ class Receiver(Generic[S]):
             return ErrorCode.PROTOCOL_ERROR
         if len(self.streams.open) >= self._limits.max_streams:
             self._tally.offended(Offence.STREAMS)
-            self._tally.streams_refused += 1
             return ErrorCode.REFUSED_STREAM
         return None
 
