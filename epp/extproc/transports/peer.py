@@ -237,7 +237,7 @@ class Peer(asyncio.Protocol):
         touched = self._touched
         handler: Handler | None
         for event in events:
-            if type(event) is MessageReceived:
+            if isinstance(event, MessageReceived):
                 handler = event[0].owner
                 if handler is None:
                     continue
@@ -253,7 +253,8 @@ class Peer(asyncio.Protocol):
             else:
                 self._hear_of(event)
 
-    def _hear_of(self, event: CallEvent) -> None:
+    def _hear_of(self, event: CallOpened | HalfClosed | CallReset | MessageSent | ConnectionEnded) -> None:
+        """All but messages, which come more often than all others."""
         if isinstance(event, ConnectionEnded):
             self._end_heard(event)
             return
@@ -265,8 +266,6 @@ class Peer(asyncio.Protocol):
             return
         try:
             match event:
-                case MessageReceived(_, message):
-                    handler.receive(message)
                 case HalfClosed():
                     handler.half_closed()
                 case CallReset():
